@@ -1,0 +1,91 @@
+/**
+ * What is known and where it is: models and images, with provenance. Postgres holds what one filters, sorts and counts; the blob store
+ * (a folder) holds bytes by content hash.
+ */
+
+import type { ModelSource } from '../engine/host/host.js'
+import type { ModelDescription, WeightProcessing } from '../engine/models/model.js'
+
+export interface FileRecord {
+  readonly path: string
+  readonly bytes: number
+  readonly sha256: string
+}
+
+/** Where weights came from. `revision` is the hub's commit hash, never a branch name. */
+export type Provenance =
+  | {
+      readonly kind: 'hub'
+      readonly repo: string
+      readonly revision: string
+      readonly requestedRevision: string
+      readonly endpoint: string
+    }
+  | { readonly kind: 'folder'; readonly name: string }
+
+export interface NewModel {
+  /** The slug; stable for ever. */
+  readonly id: string
+  readonly name: string
+  readonly description: ModelDescription
+  readonly provenance: Provenance
+  readonly license: string | null
+  readonly files: readonly FileRecord[]
+  /** sha256 over the weight files' hashes: the immutable identity of the weights. */
+  readonly weightsSha256: string
+  readonly weightBytes: number
+  readonly folder: string
+  readonly processing: readonly WeightProcessing[]
+}
+
+export interface ModelRecord extends NewModel {
+  readonly createdAt: Date
+}
+
+export interface ImageRecord {
+  /** `sha256:<64 hex digits>` of the bytes as uploaded. */
+  readonly id: string
+  readonly format: 'jpeg' | 'png' | 'webp'
+  readonly width: number
+  readonly height: number
+  readonly bytes: number
+  readonly createdAt: Date
+}
+
+export interface Page<T> {
+  readonly items: readonly T[]
+  /** Opaque; null on the last page. */
+  readonly nextCursor: string | null
+  readonly totalCount: number
+}
+
+export interface PageRequest {
+  readonly limit: number
+  readonly cursor?: string
+}
+
+export interface Catalog {
+  readonly models: {
+    list(request: PageRequest & { readonly text?: string; readonly layout?: string }): Promise<Page<ModelRecord>>
+    get(id: string): Promise<ModelRecord | undefined>
+    /** All slugs, for "did you mean". */
+    ids(): Promise<readonly string[]>
+    register(model: NewModel): Promise<ModelRecord>
+    remove(id: string): Promise<boolean>
+  }
+  readonly images: {
+    /** Stores bytes that were already checked to be a picture; the same bytes twice are one image. */
+    put(bytes: Uint8Array, info: Pick<ImageRecord, 'format' | 'width' | 'height'>): Promise<ImageRecord>
+    get(id: string): Promise<ImageRecord | undefined>
+    list(request: PageRequest): Promise<Page<ImageRecord>>
+    read(id: string): Promise<Uint8Array | undefined>
+  }
+  /** True when the database answers. */
+  ping(): Promise<boolean>
+  close(): Promise<void>
+}
+
+/** How the engine finds a catalogued model. */
+export function modelSource(model: ModelRecord): ModelSource {
+  return { key: `${model.id}@${model.weightsSha256.slice(0, 16)}`, folder: model.folder, processing: model.processing }
+}

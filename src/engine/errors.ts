@@ -1,0 +1,92 @@
+/**
+ * Every way in which the engine refuses, in one table: code -> message made from typed details.
+ * The engine knows no HTTP; `server/errors.ts` maps each code to a status, `graphql/errors.ts` to `extensions.code`, and
+ * `docs/errors.md` has a heading for each. A message says what was given, what was expected and what to do.
+ */
+
+import { nearest } from './nearest.js'
+
+type Shape = readonly (number | string)[]
+const list = (values: readonly unknown[]) => values.map((value) => `"${String(value)}"`).join(', ')
+const suggest = (given: string, known: readonly string[]) => {
+  const near = nearest(given, known)
+  return near.length > 0 ? ` Did you mean ${near.map((name) => `"${name}"`).join(' or ')}?` : ''
+}
+const dims = (shape: Shape) => `[${shape.join(', ')}]`
+
+const messages = {
+  // --- tensors and graphs
+  SHAPE_MISMATCH: (d: { what: string; expected: Shape; actual: Shape }) =>
+    `${d.what} has shape ${dims(d.actual)}; expected ${dims(d.expected)}.`,
+  GRAPH_INVALID: (d: { graph: string; problems: readonly string[] }) =>
+    `Graph "${d.graph}" is not valid: ${d.problems.slice(0, 10).join('; ')}.`,
+  VALUE_UNKNOWN: (d: { value: string; graph: string; known: readonly string[] }) =>
+    `Graph "${d.graph}" has no value "${d.value}".${suggest(d.value, d.known)}`,
+  FEED_MISSING: (d: { names: readonly string[]; graph: string }) => `Running "${d.graph}" needs a value for ${list(d.names)}.`,
+  OPERATOR_UNSUPPORTED: (d: { op: string; backend: string; why: string; instead: string }) =>
+    `The ${d.backend} backend cannot run ${d.op}: ${d.why}. ${d.instead}`,
+  DEVICE_UNAVAILABLE: (d: { device: string; why: string; available: readonly string[] }) =>
+    `Device "${d.device}" is not available: ${d.why}. Available here: ${list(d.available)}.`,
+
+  // --- hook points and edits
+  HOOK_POINT_UNKNOWN: (d: { hookPoint: string; model: string; known: readonly string[] }) =>
+    `Unknown hook point "${d.hookPoint}" in ${d.model}.${suggest(d.hookPoint, d.known)}`,
+  EDIT_INVALID: (d: { path: string; problem: string }) => `${d.path}: ${d.problem}`,
+  POSITION_OUT_OF_RANGE: (d: { path: string; position: number; length: number }) =>
+    `${d.path}: position ${d.position} is out of range; this hook point has positions 0 to ${d.length - 1}.`,
+
+  // --- model files
+  FILE_INVALID: (d: { file: string; problem: string }) => `${d.file}: ${d.problem}`,
+  FILE_UNSAFE: (d: { file: string; problem: string; instead: string }) => `${d.file} is refused: ${d.problem}. ${d.instead}`,
+  WEIGHTS_MISMATCH: (d: { problems: readonly string[]; layout: string }) =>
+    `The weights do not fit the ${d.layout} layout: ${d.problems.slice(0, 10).join('; ')}${d.problems.length > 10 ? `; and ${d.problems.length - 10} more` : ''}.`,
+  MODEL_UNSUPPORTED: (d: { what: string; supported: string }) => `${d.what} is not supported. ${d.supported}`,
+
+  // --- inputs
+  IMAGE_INVALID: (d: { problem: string }) => `The image cannot be used: ${d.problem}`,
+  IMAGE_TOO_LARGE: (d: { width: number; height: number; limit: number }) =>
+    `The image has ${d.width} x ${d.height} pixels; the limit is ${d.limit} pixels in all.`,
+  TEXT_INVALID: (d: { problem: string }) => `The text cannot be used: ${d.problem}`,
+  INPUT_INVALID: (d: { path: string; problem: string }) => `${d.path}: ${d.problem}`,
+
+  // --- the host
+  QUEUE_FULL: (d: { limit: number; retryAfterSeconds: number }) =>
+    `The queue is full (${d.limit} requests). Try again in ${d.retryAfterSeconds} s.`,
+  MEMORY_EXCEEDED: (d: { what: string; neededBytes: number; budgetBytes: number }) =>
+    `${d.what} needs ${Math.ceil(d.neededBytes / 2 ** 20)} MB; the memory budget is ${Math.floor(d.budgetBytes / 2 ** 20)} MB (REFRACT_MEMORY_MB).`,
+  WORKER_DIED: (d: { reason: string }) =>
+    `The engine stopped while it worked on this request (${d.reason}). It is being restarted; send the request again.`,
+  CANCELLED: (d: { why: string }) => `The request was cancelled: ${d.why}.`,
+} as const
+
+export type ErrorCode = keyof typeof messages
+type Details<C extends ErrorCode> = Parameters<(typeof messages)[C]>[0]
+
+export const errorCodes = Object.keys(messages) as ErrorCode[]
+
+/** One problem of a request, at a path within it such as `edits[0].strength`. */
+export interface Problem {
+  readonly path: string
+  readonly message: string
+}
+
+/** A refusal by the engine: a stable code, its details, and a message for people. */
+export class EngineError<C extends ErrorCode = ErrorCode> extends Error {
+  readonly code: C
+  readonly details: Details<C>
+  /** When several things were wrong at once, each with its path. */
+  readonly problems: readonly Problem[]
+
+  constructor(code: C, details: Details<C>, problems: readonly Problem[] = []) {
+    super((messages[code] as (details: Details<C>) => string)(details))
+    this.name = 'EngineError'
+    this.code = code
+    this.details = details
+    this.problems = problems
+  }
+}
+
+/** For what cannot happen: a failure here is our fault, never the caller's. */
+export function invariant(condition: unknown, message: string): asserts condition {
+  if (!condition) throw new Error(`Invariant violated: ${message}`)
+}

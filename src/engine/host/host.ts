@@ -1,0 +1,86 @@
+/**
+ * What the rest of the server sees of the engine: load models, run them, prepare pictures, all off the calling thread. The worker that
+ * owns the device, the queue, batching and the memory budget are behind this (see engine-host.ts).
+ */
+
+import type { Preprocessing } from '../image/preprocessing.js'
+import type { Edit } from '../interventions/edit.js'
+import type { ModelDescription, TowerName, WeightProcessing } from '../models/model.js'
+import type { Tensor } from '../tensor.js'
+
+/** A model on disk. `key` is its identity in memory (the catalog's slug plus the weights' sha256). */
+export interface ModelSource {
+  readonly key: string
+  /** Absolute path of the folder that holds configuration, weights and tokenizer. */
+  readonly folder: string
+  readonly processing: readonly WeightProcessing[]
+  /** The precision of arithmetic; float32 unless a later issue offers more. */
+}
+
+export type RunInputs =
+  | { readonly kind: 'pixels' /** [batch, channel, height, width], preprocessed */; readonly pixels: Tensor<'float32'> }
+  | { readonly kind: 'text'; readonly texts: readonly string[] }
+
+export interface RunRequest {
+  readonly model: ModelSource
+  readonly inputs: RunInputs
+  /** Exact hook-point names. Reading an edited hook point returns the edited value. */
+  readonly read: readonly string[]
+  readonly edits: readonly Edit[]
+}
+
+export interface RunResult {
+  /** The tower's output: logits, embeddings or features. */
+  readonly output: Tensor<'float32'>
+  /** By hook-point name, in the order of the request. */
+  readonly activations: Readonly<Record<string, Tensor<'float32'>>>
+  readonly timings: RunTimings
+}
+
+/** Milliseconds. `compile` is 0 for a known structure; `load` is 0 when the weights were in memory. */
+export interface RunTimings {
+  readonly queue: number
+  readonly load: number
+  readonly compile: number
+  readonly run: number
+}
+
+export interface HostStatus {
+  readonly state: 'starting' | 'ready' | 'restarting' | 'closed'
+  readonly backend: string
+  readonly device: string
+  readonly queueLength: number
+  readonly queueLimit: number
+  readonly restarts: number
+  readonly memory: { readonly budgetBytes: number; readonly usedBytes: number }
+  readonly models: readonly { readonly key: string; readonly bytes: number; readonly inUse: boolean }[]
+  readonly programs: { readonly count: number; readonly bytes: number; readonly compiled: number; readonly hits: number }
+}
+
+export interface EngineHost {
+  /** Reads configuration, weight names and shapes; checks that they fit. Loads no weights to stay. @throws any model-file error */
+  inspect(source: ModelSource, signal?: AbortSignal): Promise<ModelDescription>
+  /** Brings a model's weights into memory (evicting what is idle). Runs do it themselves; this is for warming up. */
+  load(source: ModelSource, signal?: AbortSignal): Promise<void>
+  /** Drops a model from memory, once nothing uses it. */
+  unload(key: string): Promise<void>
+  /** @throws QUEUE_FULL, MEMORY_EXCEEDED, WORKER_DIED, CANCELLED, and every error of reading and editing */
+  run(request: RunRequest, signal?: AbortSignal): Promise<RunResult>
+  /** Decodes, resizes, crops and normalises one picture: [channel, height, width]. @throws IMAGE_INVALID, IMAGE_TOO_LARGE */
+  preprocess(
+    image: { readonly bytes: Uint8Array /** sha256, the cache key */; readonly id: string },
+    how: Preprocessing,
+    signal?: AbortSignal,
+  ): Promise<Tensor<'float32'>>
+  /** Keeps a run's activations for a while under the memory budget, least recently used out first. Returns the cache's id. */
+  keep(activations: Readonly<Record<string, Tensor<'float32'>>>, about: CacheInfo): string
+  /** Undefined when it was evicted or never was. */
+  cached(id: string): { readonly activations: Readonly<Record<string, Tensor<'float32'>>>; readonly about: CacheInfo } | undefined
+  status(): HostStatus
+  close(): Promise<void>
+}
+
+export interface CacheInfo {
+  readonly modelId: string
+  readonly tower: TowerName
+}
