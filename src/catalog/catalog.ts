@@ -5,6 +5,7 @@
 
 import type { ModelSource } from '../engine/host/host.js'
 import type { ModelDescription, WeightProcessing } from '../engine/models/model.js'
+import type { PrismaClient } from '../generated/prisma/client.js'
 
 export interface FileRecord {
   readonly path: string
@@ -31,9 +32,13 @@ export interface NewModel {
   readonly provenance: Provenance
   readonly license: string | null
   readonly files: readonly FileRecord[]
-  /** sha256 over the weight files' hashes: the immutable identity of the weights. */
+  /**
+   * The immutable identity of the weights. One weight file: its sha256, as `sha256sum` prints it and the hub shows it. Several shards:
+   * sha256 over the lines `<sha256>  <path>` in order of path.
+   */
   readonly weightsSha256: string
   readonly weightBytes: number
+  /** Absolute. */
   readonly folder: string
   readonly processing: readonly WeightProcessing[]
 }
@@ -50,6 +55,22 @@ export interface ImageRecord {
   readonly height: number
   readonly bytes: number
   readonly createdAt: Date
+}
+
+/** What a key may do: each scope is one of `api.md`'s; `admin` implies all others. */
+export const apiKeyScopes = ['read', 'run', 'write', 'admin'] as const
+export type ApiKeyScope = (typeof apiKeyScopes)[number]
+
+export interface ApiKeyRecord {
+  readonly id: string
+  /** The first characters of the key, enough to tell keys apart and useless to call with. */
+  readonly prefix: string
+  readonly label: string
+  readonly scopes: readonly ApiKeyScope[]
+  readonly createdAt: Date
+  /** To the minute. */
+  readonly lastUsedAt: Date | null
+  readonly revokedAt: Date | null
 }
 
 export interface Page<T> {
@@ -80,6 +101,19 @@ export interface Catalog {
     list(request: PageRequest): Promise<Page<ImageRecord>>
     read(id: string): Promise<Uint8Array | undefined>
   }
+  readonly apiKeys: {
+    /** `key` is the secret; only its sha256 is stored, so it can be shown this once. */
+    create(key: { readonly label: string; readonly scopes: readonly ApiKeyScope[] }): Promise<ApiKeyRecord & { readonly key: string }>
+    list(): Promise<readonly ApiKeyRecord[]>
+    /** By id or prefix. False when no such key is active. */
+    revoke(idOrPrefix: string): Promise<boolean>
+    /** The key that this secret belongs to; undefined when unknown or revoked. */
+    verify(secret: string): Promise<ApiKeyRecord | undefined>
+    /** How many keys are not revoked. 0: the server listens on loopback only and asks for no key. */
+    countActive(): Promise<number>
+  }
+  /** For the GraphQL plugin that reads Prisma models directly. */
+  readonly prisma: PrismaClient
   /** True when the database answers. */
   ping(): Promise<boolean>
   close(): Promise<void>

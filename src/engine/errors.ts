@@ -57,6 +57,19 @@ const messages = {
   WORKER_DIED: (d: { reason: string }) =>
     `The engine stopped while it worked on this request (${d.reason}). It is being restarted; send the request again.`,
   CANCELLED: (d: { why: string }) => `The request was cancelled: ${d.why}.`,
+
+  // --- the catalog: storage, database, hub
+  MODEL_CONFLICT: (d: { id: string; problem: string; instead: string }) => `The model id "${d.id}" is taken: ${d.problem}. ${d.instead}`,
+  CURSOR_INVALID: (d: { cursor: string }) =>
+    `"${d.cursor.slice(0, 40)}" is not a cursor of this list. Pass "nextCursor" of the previous page, or nothing for the first.`,
+  STORAGE_FULL: (d: { path: string; needed?: number }) =>
+    `No space is left on the disk of ${d.path}${d.needed === undefined ? '' : ` (${Math.ceil(d.needed / 2 ** 20)} MB needed)`}. Free some, or set DATA_DIR or HF_HOME to another disk.`,
+  DATABASE_UNAVAILABLE: (d: { problem: string; instead: string }) => `The database cannot be used: ${d.problem}. ${d.instead}`,
+  HUB_UNAVAILABLE: (d: { endpoint: string; problem: string }) =>
+    `The hub at ${d.endpoint} did not answer: ${d.problem}. Try again (what was downloaded is kept), or set HF_ENDPOINT to another hub.`,
+  HUB_REFUSED: (d: { what: string; problem: string; instead: string }) => `The hub refuses ${d.what}: ${d.problem}. ${d.instead}`,
+  DOWNLOAD_INVALID: (d: { file: string; problem: string }) =>
+    `The download of ${d.file} is not what the hub announced: ${d.problem}. Try again.`,
 } as const
 
 export type ErrorCode = keyof typeof messages
