@@ -1,0 +1,78 @@
+/**
+ * Collects the emoji pictures of every artist as 64 x 64 RGBA PNGs with one index, for training and testing the demo models.
+ *
+ *   npm --prefix demo ci && node demo/pictures.mjs
+ *
+ * Writes demo/.pictures/<artist>/<code points>.png and demo/.pictures/index.json:
+ *   [{ code, name, category, subcategory, pictures: { <artist>: [file, ...] } }]
+ * The first picture of an artist is the emoji itself; the others are its skin-tone variants.
+ * Artists: Noto (Apache-2.0), OpenMoji color and black (CC BY-SA 4.0), Fluent flat, modern and high-contrast (MIT); Twemoji (CC-BY 4.0) is the
+ * unseen artist of the tests.
+ */
+
+import fs from 'node:fs'
+import path from 'node:path'
+import { createRequire } from 'node:module'
+
+const require = createRequire(path.join(import.meta.dirname, '..', 'package.json'))
+const sharp = require('sharp')
+
+const SIZE = 64
+const packages = path.join(import.meta.dirname, 'node_modules')
+const out = path.join(import.meta.dirname, '.pictures')
+const readJson = (file) => JSON.parse(fs.readFileSync(path.join(packages, file), 'utf8'))
+
+const emoji = readJson('emoji-datasource-google/emoji.json').filter((entry) => entry.category !== 'Component')
+const annotations = new Map(readJson('openmoji/data/openmoji.json').map((entry) => [entry.hexcode, entry.annotation]))
+const withoutSelectors = (code) => code.split('-').filter((part) => part !== 'FE0F').join('-')
+const slug = (name) => name.toLowerCase().normalize('NFD').replace(/[\u0300-\u036f’'.“”():,]/g, '').replace(/&/g, 'and').replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '')
+const TONES = ['1F3FB', '1F3FC', '1F3FD', '1F3FE', '1F3FF']
+const toneOf = (code) => TONES.findIndex((tone) => code.split('-').includes(tone))
+
+/** The candidate files of one artist for one variant of an emoji; the first that exists is taken. */
+const artists = {
+  noto: (variant) => [`emoji-datasource-google/img/google/64/${variant.image}`],
+  twemoji: (variant) => [`emoji-datasource-twitter/img/twitter/64/${variant.image}`],
+  'openmoji-color': (variant) => codes(variant).map((code) => `openmoji/color/svg/${code}.svg`),
+  'openmoji-black': (variant) => codes(variant).map((code) => `openmoji/black/svg/${code}.svg`),
+  'fluent-flat': (variant) => fluent('flat', variant),
+  'fluent-modern': (variant) => fluent('modern', variant),
+  'fluent-high-contrast': (variant) => fluent('high-contrast', variant),
+}
+const codes = ({ unified }) => [unified, withoutSelectors(unified)]
+const FLUENT_TONES = ['light', 'medium-light', 'medium', 'medium-dark', 'dark']
+function fluent(style, { unified, base }) {
+  const name = annotations.get(base.unified) ?? annotations.get(withoutSelectors(base.unified))
+  if (name === undefined) return []
+  const tone = toneOf(unified)
+  const stems = tone < 0 ? [slug(name), `${slug(name)}-default`] : [`${slug(name)}-${FLUENT_TONES[tone]}`]
+  return stems.map((stem) => `fluentui-emoji/icons/${style}/${stem}.svg`)
+}
+
+async function picture(source, target) {
+  const image = sharp(source, { density: 300 }).resize(SIZE, SIZE, { fit: 'contain', background: { r: 0, g: 0, b: 0, alpha: 0 } })
+  fs.mkdirSync(path.dirname(target), { recursive: true })
+  await image.ensureAlpha().png().toFile(target)
+}
+
+const index = []
+const counts = {}
+for (const [done, entry] of emoji.entries()) {
+  const variants = [entry, ...Object.values(entry.skin_variations ?? {}).filter((variant) => new Set(TONES.filter((tone) => variant.unified.includes(tone))).size === 1)]
+  const pictures = {}
+  for (const [artist, candidates] of Object.entries(artists)) {
+    for (const variant of variants) {
+      const source = candidates({ ...variant, base: entry }).map((file) => path.join(packages, file)).find((file) => fs.existsSync(file))
+      if (source === undefined) continue
+      const file = `${artist}/${variant.unified.toLowerCase()}.png`
+      if (!fs.existsSync(path.join(out, file))) await picture(source, path.join(out, file))
+      ;(pictures[artist] ??= []).push(file)
+    }
+    if (pictures[artist]) counts[artist] = (counts[artist] ?? 0) + 1
+  }
+  index.push({ code: entry.unified.toLowerCase(), name: entry.name, short: entry.short_names, category: entry.category, subcategory: entry.subcategory, pictures })
+  if (done % 100 === 0) process.stderr.write(`\r${done} of ${emoji.length} emoji`)
+}
+fs.writeFileSync(path.join(out, 'index.json'), JSON.stringify(index))
+process.stderr.write('\r')
+console.log(`${index.length} emoji`, counts)
