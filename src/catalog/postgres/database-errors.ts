@@ -1,0 +1,45 @@
+/**
+ * What goes wrong between the server and its database, said for people. Never with the password.
+ */
+
+import { EngineError } from '../../engine/errors.js'
+
+const problems: Readonly<Record<string, { problem: string; instead: string }>> = {
+  ECONNREFUSED: { problem: 'nothing listens there', instead: 'Start it, or correct DATABASE_URL' },
+  ENOTFOUND: { problem: 'there is no such host', instead: 'Correct DATABASE_URL' },
+  EAI_AGAIN: { problem: 'the host name cannot be resolved now', instead: 'Check the network, or correct DATABASE_URL' },
+  ECONNRESET: { problem: 'it closed the connection', instead: 'See its log' },
+  CONNECTION_CLOSED: { problem: 'it closed the connection', instead: 'See its log' },
+  CONNECTION_ENDED: { problem: 'it closed the connection', instead: 'See its log' },
+  CONNECT_TIMEOUT: { problem: 'it does not answer', instead: 'Check the network and DATABASE_URL' },
+  ETIMEDOUT: { problem: 'it does not answer', instead: 'Check the network and DATABASE_URL' },
+  '28P01': { problem: 'user name or password is wrong', instead: 'Correct DATABASE_URL' },
+  '28000': { problem: 'it does not let this user in', instead: 'Correct DATABASE_URL, or its pg_hba.conf' },
+  '3D000': { problem: 'there is no such database', instead: 'Create it (createdb), or correct DATABASE_URL' },
+  '42501': { problem: 'this user may not do that', instead: 'Make the user the owner of the database' },
+  '53300': { problem: 'it has no connection left', instead: 'Raise its max_connections' },
+  '53100': { problem: 'its disk is full', instead: 'Free some space there' },
+  '57P03': { problem: 'it is starting up or shutting down', instead: 'Try again in a moment' },
+}
+
+/** `error` as DATABASE_UNAVAILABLE where it is about reaching or using the database; unchanged otherwise. */
+export function databaseError(error: unknown, databaseUrl: string): unknown {
+  if (error instanceof EngineError) return error
+  const code = codeOf(error)
+  const known = code === undefined ? undefined : problems[code]
+  if (known === undefined) return error
+  const { hostname, port, pathname } = new URL(databaseUrl)
+  return new EngineError('DATABASE_UNAVAILABLE', {
+    problem: `${hostname}:${port || '5432'}${pathname}: ${known.problem} (${(error as Error).message || code})`,
+    instead: known.instead,
+  })
+}
+
+/** node-postgres and postgres.js put it on the error, on one of several (IPv6 and IPv4), or on its cause. */
+function codeOf(error: unknown): string | undefined {
+  if (typeof error !== 'object' || error === null) return undefined
+  const { code, errors, cause } = error as { code?: unknown; errors?: readonly unknown[]; cause?: unknown }
+  return typeof code === 'string' && code in problems
+    ? code
+    : (errors?.map(codeOf).find(Boolean) ?? (cause === error ? undefined : codeOf(cause)))
+}
