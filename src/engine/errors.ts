@@ -25,6 +25,7 @@ const messages = {
   FEED_MISSING: (d: { names: readonly string[]; graph: string }) => `Running "${d.graph}" needs a value for ${list(d.names)}.`,
   OPERATOR_UNSUPPORTED: (d: { op: string; backend: string; why: string; instead: string }) =>
     `The ${d.backend} backend cannot run ${d.op}: ${d.why}. ${d.instead}`,
+  BACKEND_FAILED: (d: { backend: string; doing: string; problem: string }) => `The ${d.backend} backend failed ${d.doing}: ${d.problem}`,
   DEVICE_UNAVAILABLE: (d: { device: string; why: string; available: readonly string[] }) =>
     `Device "${d.device}" is not available: ${d.why}. Available here: ${list(d.available)}.`,
 
@@ -56,6 +57,8 @@ const messages = {
     `${d.what} needs ${Math.ceil(d.neededBytes / 2 ** 20)} MB; the memory budget is ${Math.floor(d.budgetBytes / 2 ** 20)} MB (REFRACT_MEMORY_MB).`,
   WORKER_DIED: (d: { reason: string }) =>
     `The engine stopped while it worked on this request (${d.reason}). It is being restarted; send the request again.`,
+  ENGINE_UNHEALTHY: (d: { deaths: number; windowSeconds: number; reason: string; retryAfterSeconds: number }) =>
+    `The engine does not run: it stopped ${d.deaths} times within ${d.windowSeconds} s (${d.reason}). It is started again in ${d.retryAfterSeconds} s.`,
   CANCELLED: (d: { why: string }) => `The request was cancelled: ${d.why}.`,
 
   // --- the catalog: storage, database, hub

@@ -1,11 +1,13 @@
 /**
- * Builds a graph one operator at a time. A value is the string that names it; every method that makes one returns its name.
+ * Builds a graph one operator at a time, or what an edit adds to one. A value is the string that names it; every method that makes one
+ * returns its name.
  */
 
+import { createHash } from 'node:crypto'
 import { invariant } from '../errors.js'
 import { type DType, elementCount, type Tensor } from '../tensor.js'
 import type { Attribute, Axis, Dim, Graph, HookPoint, Node, ValueType } from './graph.js'
-import type { OpName } from './operators.js'
+import type { OpName } from './op-name.js'
 
 export class GraphBuilder {
   readonly #name: string
@@ -16,30 +18,52 @@ export class GraphBuilder {
   readonly #hookPoints: HookPoint[] = []
   readonly #consumed = new Set<string>()
   readonly #named = new Set<string>()
+  /** Names that are taken but not yet made where the nodes go. */
+  readonly #later = new Set<string>()
+  readonly #prefix: string
   #nextValue = 0
 
-  constructor(name: string) {
+  constructor(name: string, prefix = '') {
     this.#name = name
+    this.#prefix = prefix
   }
 
+  /**
+   * A builder of nodes that go into `graph` before its node `index` and may read what is made before it. The names of the values it
+   * makes begin with `prefix`. `declarations` are then those of the graph and the new ones, `nodes` only the new ones.
+   */
+  static inside(graph: Graph, { index, prefix }: { index: number; prefix: string }): GraphBuilder {
+    const builder = new GraphBuilder(graph.name, prefix)
+    for (const name of Object.keys(graph.inputs)) builder.input(name, graph.inputs[name]!.dtype, graph.inputs[name]!.shape)
+    for (const [name, { dtype, shape }] of Object.entries(graph.parameters)) builder.parameter(name, shape as number[], dtype)
+    for (const [name, literal] of Object.entries(graph.constants)) {
+      builder.#claim(name)
+      builder.#constants[name] = literal
+    }
+    for (const [at, { outputs }] of graph.nodes.entries()) {
+      for (const output of outputs) {
+        builder.#claim(output)
+        if (at >= index) builder.#later.add(output)
+      }
+    }
+    return builder
+  }
+
+  /** Declaring an input again with the same type returns the one there is. */
   input(name: string, dtype: DType, shape: readonly Dim[]): string {
-    this.#claim(name)
-    this.#inputs[name] = { dtype, shape }
-    return name
+    return this.#declare(this.#inputs, name, { dtype, shape })
   }
 
+  /** A weight. Declaring it again with the same type returns the one there is. */
   parameter(name: string, shape: readonly number[], dtype: DType = 'float32'): string {
-    if (name in this.#parameters) return name
-    this.#claim(name)
-    this.#parameters[name] = { dtype, shape }
-    return name
+    return this.#declare(this.#parameters, name, { dtype, shape })
   }
 
   /** A small literal. Equal literals share one value. */
   constant(literal: Tensor): string {
     invariant(elementCount(literal.shape) <= 4096, `constant of shape [${literal.shape}] is too large for a literal; make it an input`)
-    const name = `const:${literal.dtype}[${literal.shape}]${Array.from(literal.data as Float32Array).join(',')}`
-    if (!(name in this.#constants)) {
+    const name = constantName(literal)
+    if (!Object.hasOwn(this.#constants, name)) {
       this.#claim(name)
       this.#constants[name] = literal
     }
@@ -57,10 +81,11 @@ export class GraphBuilder {
     inputs: readonly string[],
     { nOutputs, attributes = {} }: { nOutputs: number; attributes?: Readonly<Record<string, Attribute>> },
   ): string[] {
-    const outputs = Array.from({ length: nOutputs }, () => `v${this.#nextValue++}:${op}`)
+    const outputs = Array.from({ length: nOutputs }, () => `${this.#prefix}v${this.#nextValue++}:${op}`)
     for (const output of outputs) this.#claim(output)
     for (const input of inputs) {
       invariant(input === '' || this.#named.has(input), `${op} reads "${input}", which nothing defines`)
+      invariant(!this.#later.has(input), `${op} reads "${input}", which is made only later in the graph`)
       this.#consumed.add(input)
     }
     this.#nodes.push({ op, inputs, outputs, attributes })
@@ -72,34 +97,41 @@ export class GraphBuilder {
    * something already reads, gets an Identity in between, so that an edit here reaches exactly what comes after.
    */
   hook(name: string, axes: readonly Axis[], value: string): string {
-    this.fire(name, value)
+    this.#fire(name, value)
     this.#hookPoints.push({ name, axes, firings: [name] })
     return name
   }
 
   /** A hook point that fires several times, in this order; returns the values to go on with. A read returns the last. */
   hookEach(name: string, axes: readonly Axis[], values: readonly string[]): string[] {
-    const firings = values.map((value, index) => this.fire(index === values.length - 1 ? name : `${name}#${index}`, value))
+    const firings = values.map((value, index) => this.#fire(index === values.length - 1 ? name : `${name}#${index}`, value))
     this.#hookPoints.push({ name, axes, firings })
     return firings
   }
 
-  build(outputs: readonly string[]): Graph {
-    return {
-      name: this.#name,
-      inputs: this.#inputs,
-      parameters: this.#parameters,
-      constants: this.#constants,
-      nodes: this.#nodes,
-      outputs,
-      hookPoints: this.#hookPoints,
-    }
+  /** Gives `value` the name `name`, without making it a hook point; returns the name. */
+  named(name: string, value: string): string {
+    return this.#fire(name, value)
   }
 
-  private fire(name: string, value: string): string {
+  build(outputs: readonly string[]): Graph {
+    return { name: this.#name, ...this.declarations(), nodes: this.#nodes, outputs, hookPoints: this.#hookPoints }
+  }
+
+  /** What has been declared so far. */
+  declarations(): Pick<Graph, 'inputs' | 'parameters' | 'constants'> {
+    return { inputs: this.#inputs, parameters: this.#parameters, constants: this.#constants }
+  }
+
+  /** The nodes so far, without those of the graph that this builder is inside of. */
+  nodes(): readonly Node[] {
+    return this.#nodes
+  }
+
+  #fire(name: string, value: string): string {
     this.#claim(name)
     const last = this.#nodes.findLastIndex((node) => node.outputs.includes(value))
-    const isFree = last >= 0 && !this.#consumed.has(value) && /^v\d+:/.test(value)
+    const isFree = last >= 0 && !this.#consumed.has(value) && isAnonymous(value)
     if (isFree) {
       const node = this.#nodes[last]!
       this.#nodes[last] = { ...node, outputs: node.outputs.map((output) => (output === value ? name : output)) }
@@ -111,8 +143,33 @@ export class GraphBuilder {
     return name
   }
 
+  #declare(among: Record<string, ValueType>, name: string, type: ValueType): string {
+    const known = Object.hasOwn(among, name) ? among[name]! : undefined
+    if (known) {
+      const isSame = known.dtype === type.dtype && known.shape.join() === type.shape.join()
+      invariant(isSame, `"${name}" is declared as ${known.dtype}[${known.shape}] and as ${type.dtype}[${type.shape}]`)
+      return name
+    }
+    this.#claim(name)
+    among[name] = type
+    return name
+  }
+
   #claim(name: string): void {
+    invariant(name !== '' && name !== '__proto__', `"${name}" cannot name a value`)
     invariant(!this.#named.has(name), `value "${name}" is defined twice in graph "${this.#name}"`)
     this.#named.add(name)
   }
+}
+
+/** True for a value that was named by a builder and that nobody else knows by that name. */
+function isAnonymous(value: string): boolean {
+  return /(^|\/)v\d+:\w+$/.test(value)
+}
+
+/** A literal's name says what it holds, so that equal literals meet; a long one by digest. */
+function constantName({ dtype, shape, data }: Tensor): string {
+  const elements = Array.from(data as Float32Array, (element) => (Object.is(element, -0) ? '-0' : String(element))).join(',')
+  const held = elements.length <= 64 ? elements : createHash('sha256').update(elements).digest('hex').slice(0, 16)
+  return `const:${dtype}[${shape}]${held}`
 }

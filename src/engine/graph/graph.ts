@@ -10,18 +10,11 @@
  *   structure   everything about a graph except its name: what a compiled program depends on (see hash.ts)
  */
 
-import type { DType, Tensor } from '../tensor.js'
-import type { OpName } from './operators.js'
+import type { Tensor } from '../tensor.js'
+import type { OpName } from './op-name.js'
+import type { Attribute, ValueType } from './value-type.js'
 
-/** An axis length: a number, or a symbol that each run binds. Models use the symbol `batch`. */
-export type Dim = number | string
-
-export interface ValueType {
-  readonly dtype: DType
-  readonly shape: readonly Dim[]
-}
-
-export type Attribute = number | string | readonly number[]
+export type { Attribute, Dim, ValueType } from './value-type.js'
 
 export interface Node {
   readonly op: OpName
@@ -45,6 +38,7 @@ export type Axis =
   | 'dMlp'
   | 'dSae'
   | 'nClasses'
+  | 'dEmbed'
   | 'scale'
 
 export interface HookPoint {

@@ -1,0 +1,23 @@
+/**
+ * ONNX Runtime's errors as ours. It throws plain errors; what they mean is only in their text.
+ */
+
+import { EngineError } from '../../errors.js'
+
+const backend = 'onnxruntime'
+
+/** `doing`: "compiling clip-vit", "running clip-vit". */
+export function backendFailure(error: unknown, doing: string): EngineError {
+  const problem = error instanceof Error ? error.message : String(error)
+  const missing = /Could not find an implementation for (\w+)\(\d+\) node with name '([^']*)'/.exec(problem)
+  if (missing) {
+    const [, op, node] = missing
+    return new EngineError('OPERATOR_UNSUPPORTED', {
+      op: op!,
+      backend,
+      why: `it has no implementation for the types at "${node}"`,
+      instead: 'Use float32.',
+    })
+  }
+  return new EngineError('BACKEND_FAILED', { backend, doing, problem })
+}

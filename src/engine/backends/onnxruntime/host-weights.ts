@@ -1,0 +1,50 @@
+/**
+ * Weights in the memory of this process, fed without a copy: an `ort.Tensor` only points at the array. They are made once and serve
+ * every program.
+ */
+
+import type * as Ort from 'onnxruntime-node'
+import { invariant } from '../../errors.js'
+import type { Graph } from '../../graph/graph.js'
+import type { Tensor } from '../../tensor.js'
+import { checkWeights } from '../feeds.js'
+import type { FeedableWeights } from './execution-providers.js'
+
+export class HostWeights implements FeedableWeights {
+  readonly bytes: number
+  readonly names: ReadonlySet<string>
+  #tensors: Map<string, Tensor>
+  #ortTensors: Map<string, Ort.Tensor>
+  /** By graph, so that a run of a known program checks and collects nothing. */
+  #feeds = new WeakMap<Graph, Readonly<Record<string, Ort.Tensor>>>()
+  #isDisposed = false
+
+  constructor(ort: typeof Ort, weights: Readonly<Record<string, Tensor>>) {
+    this.#tensors = new Map(Object.entries(weights))
+    this.#ortTensors = new Map(Object.entries(weights).map(([name, weight]) => [name, toOrt(ort, weight)]))
+    this.names = new Set(this.#tensors.keys())
+    this.bytes = [...this.#tensors.values()].reduce((sum, { data }) => sum + data.byteLength, 0)
+  }
+
+  feeds(graph: Graph): Readonly<Record<string, Ort.Tensor>> {
+    invariant(!this.#isDisposed, 'weights are used after they were disposed of')
+    const known = this.#feeds.get(graph)
+    if (known) return known
+    checkWeights(graph, this.#tensors)
+    const feeds = Object.fromEntries(Object.keys(graph.parameters).map((name) => [name, this.#ortTensors.get(name)!]))
+    this.#feeds.set(graph, feeds)
+    return feeds
+  }
+
+  async dispose(): Promise<void> {
+    this.#isDisposed = true
+    this.#tensors = new Map()
+    this.#ortTensors = new Map()
+    this.#feeds = new WeakMap()
+  }
+}
+
+/** The same array with ONNX Runtime's description around it; dtype names are the same. */
+export function toOrt(ort: typeof Ort, { dtype, shape, data }: Tensor): Ort.Tensor {
+  return new ort.Tensor(dtype, data, shape)
+}

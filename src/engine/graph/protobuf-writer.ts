@@ -1,0 +1,109 @@
+/**
+ * Writes protocol buffers: tagged fields into one growing buffer. Just the wire types that ONNX uses.
+ * @see https://protobuf.dev/programming-guides/encoding/
+ */
+
+const wire = { varint: 0, lengthDelimited: 2, fixed32: 5 } as const
+const encoder = new TextEncoder()
+
+export class ProtobufWriter {
+  #buffer: Uint8Array
+  #length = 0
+
+  constructor(expectedBytes = 2 ** 16) {
+    this.#buffer = new Uint8Array(expectedBytes)
+  }
+
+  /** An int32, int64 or enum; negative numbers take ten bytes. */
+  int(field: number, value: number): void {
+    this.#tag(field, wire.varint)
+    if (value >= 0) this.#varint(value)
+    else this.#negative(BigInt(value))
+  }
+
+  float(field: number, value: number): void {
+    this.#tag(field, wire.fixed32)
+    this.#reserve(4)
+    new DataView(this.#buffer.buffer).setFloat32(this.#length, value, true)
+    this.#length += 4
+  }
+
+  string(field: number, value: string): void {
+    this.#tag(field, wire.lengthDelimited)
+    // A UTF-16 unit takes at most three bytes; the length goes in front and is moved to fit.
+    this.#reserve(value.length * 3 + 10)
+    this.#delimit(() => {
+      this.#length += encoder.encodeInto(value, this.#buffer.subarray(this.#length)).written
+    })
+  }
+
+  data(field: number, bytes: Uint8Array): void {
+    this.#tag(field, wire.lengthDelimited)
+    this.#varint(bytes.length)
+    this.#reserve(bytes.length)
+    this.#buffer.set(bytes, this.#length)
+    this.#length += bytes.length
+  }
+
+  /** A nested message: the fields that `write` writes. */
+  message(field: number, write: () => void): void {
+    this.#tag(field, wire.lengthDelimited)
+    this.#delimit(write)
+  }
+
+  /** What was written; a view that the next write may change. */
+  bytes(): Uint8Array {
+    return this.#buffer.subarray(0, this.#length)
+  }
+
+  /** Leaves one byte for the length of what `write` writes, and moves that along when the length takes more. */
+  #delimit(write: () => void): void {
+    this.#reserve(1)
+    const start = ++this.#length
+    write()
+    const end = this.#length
+    const extra = varintBytes(end - start) - 1
+    this.#reserve(extra)
+    if (extra > 0) this.#buffer.copyWithin(start + extra, start, end)
+    this.#length = start - 1
+    this.#varint(end - start)
+    this.#length = end + extra
+  }
+
+  #tag(field: number, type: number): void {
+    this.#varint(field * 8 + type)
+  }
+
+  #varint(value: number): void {
+    this.#reserve(10)
+    let rest = value
+    while (rest >= 0x80) {
+      this.#buffer[this.#length++] = (rest % 0x80) | 0x80
+      rest = Math.floor(rest / 0x80)
+    }
+    this.#buffer[this.#length++] = rest
+  }
+
+  #negative(value: bigint): void {
+    this.#reserve(10)
+    let rest = BigInt.asUintN(64, value)
+    while (rest >= 0x80n) {
+      this.#buffer[this.#length++] = Number(rest & 0x7fn) | 0x80
+      rest >>= 7n
+    }
+    this.#buffer[this.#length++] = Number(rest)
+  }
+
+  #reserve(bytes: number): void {
+    if (this.#length + bytes <= this.#buffer.length) return
+    const grown = new Uint8Array(Math.max(2 * this.#buffer.length, this.#length + bytes))
+    grown.set(this.#buffer.subarray(0, this.#length))
+    this.#buffer = grown
+  }
+}
+
+function varintBytes(value: number): number {
+  let bytes = 1
+  for (let rest = Math.floor(value / 0x80); rest > 0; rest = Math.floor(rest / 0x80)) bytes++
+  return bytes
+}
