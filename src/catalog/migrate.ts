@@ -85,16 +85,16 @@ function pendingMigrations(
     if (migration === undefined) {
       throw refuse(
         `its schema is newer than this version of Refract: migration ${name} is unknown here`,
-        'Update Refract, or use another database or DATA_DIR',
+        'Update Refract, or use another database or DATA_DIR.',
       )
     }
     if (!finished) {
-      throw refuse(`migration ${name} failed half-way`, `Repair the database, then run: npx prisma migrate resolve --rolled-back ${name}`)
+      throw refuse(`migration ${name} failed half-way`, `Repair the database, then run: npx prisma migrate resolve --rolled-back ${name}.`)
     }
     if (migration.checksum !== checksum) {
       throw refuse(
         `migration ${name} was edited after it was applied`,
-        `Restore migrations/${name} as it was and put the change into a new migration`,
+        `Restore migrations/${name} as it was and put the change into a new migration.`,
       )
     }
   }
@@ -106,7 +106,7 @@ function pendingMigrations(
     .at(-1)
   const early = pending.find(({ name }) => last !== undefined && name < last)
   if (early !== undefined) {
-    throw refuse(`migration ${early.name} comes before ${last}, which is applied already`, 'Give it a later number')
+    throw refuse(`migration ${early.name} comes before ${last}, which is applied already`, 'Give it a later number.')
   }
   return pending
 }

@@ -5,21 +5,21 @@
 import { EngineError } from '../../engine/errors.js'
 
 const problems: Readonly<Record<string, { problem: string; instead: string }>> = {
-  ECONNREFUSED: { problem: 'nothing listens there', instead: 'Start it, or correct DATABASE_URL' },
-  ENOTFOUND: { problem: 'there is no such host', instead: 'Correct DATABASE_URL' },
-  EAI_AGAIN: { problem: 'the host name cannot be resolved now', instead: 'Check the network, or correct DATABASE_URL' },
-  ECONNRESET: { problem: 'it closed the connection', instead: 'See its log' },
-  CONNECTION_CLOSED: { problem: 'it closed the connection', instead: 'See its log' },
-  CONNECTION_ENDED: { problem: 'it closed the connection', instead: 'See its log' },
-  CONNECT_TIMEOUT: { problem: 'it does not answer', instead: 'Check the network and DATABASE_URL' },
-  ETIMEDOUT: { problem: 'it does not answer', instead: 'Check the network and DATABASE_URL' },
-  '28P01': { problem: 'user name or password is wrong', instead: 'Correct DATABASE_URL' },
-  '28000': { problem: 'it does not let this user in', instead: 'Correct DATABASE_URL, or its pg_hba.conf' },
-  '3D000': { problem: 'there is no such database', instead: 'Create it (createdb), or correct DATABASE_URL' },
-  '42501': { problem: 'this user may not do that', instead: 'Make the user the owner of the database' },
-  '53300': { problem: 'it has no connection left', instead: 'Raise its max_connections' },
-  '53100': { problem: 'its disk is full', instead: 'Free some space there' },
-  '57P03': { problem: 'it is starting up or shutting down', instead: 'Try again in a moment' },
+  ECONNREFUSED: { problem: 'nothing listens there', instead: 'Start it, or correct DATABASE_URL.' },
+  ENOTFOUND: { problem: 'there is no such host', instead: 'Correct DATABASE_URL.' },
+  EAI_AGAIN: { problem: 'the host name cannot be resolved now', instead: 'Check the network, or correct DATABASE_URL.' },
+  ECONNRESET: { problem: 'it closed the connection', instead: 'See its log.' },
+  CONNECTION_CLOSED: { problem: 'it closed the connection', instead: 'See its log.' },
+  CONNECTION_ENDED: { problem: 'it closed the connection', instead: 'See its log.' },
+  CONNECT_TIMEOUT: { problem: 'it does not answer', instead: 'Check the network and DATABASE_URL.' },
+  ETIMEDOUT: { problem: 'it does not answer', instead: 'Check the network and DATABASE_URL.' },
+  '28P01': { problem: 'user name or password is wrong', instead: 'Correct DATABASE_URL.' },
+  '28000': { problem: 'it does not let this user in', instead: 'Correct DATABASE_URL, or its pg_hba.conf.' },
+  '3D000': { problem: 'there is no such database', instead: 'Create it (createdb), or correct DATABASE_URL.' },
+  '42501': { problem: 'this user may not do that', instead: 'Make the user the owner of the database.' },
+  '53300': { problem: 'it has no connection left', instead: 'Raise its max_connections.' },
+  '53100': { problem: 'its disk is full', instead: 'Free some space there.' },
+  '57P03': { problem: 'it is starting up or shutting down', instead: 'Try again in a moment.' },
 }
 
 /** `error` as DATABASE_UNAVAILABLE where it is about reaching or using the database; unchanged otherwise. */

@@ -278,7 +278,7 @@ class Server {
     if (/No space left on device/i.test(problem)) return new EngineError('STORAGE_FULL', { path: this.#cluster })
     return new EngineError('DATABASE_UNAVAILABLE', {
       problem: `the embedded PostgreSQL in ${this.#cluster} could not ${verb}: ${problem.trim()}`,
-      instead: `Its log is ${this.#log}. To use another PostgreSQL, set DATABASE_URL`,
+      instead: `Its log is ${this.#log}. To use another PostgreSQL, set DATABASE_URL.`,
     })
   }
 }

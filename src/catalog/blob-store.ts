@@ -1,0 +1,102 @@
+/**
+ * Bytes by content hash, in a folder: `<dataDir>/blobs/sha256/ab/abcd...`. A blob is there whole or not at all: it is written aside,
+ * flushed to the disk and renamed. Reading checks the hash again, so a damaged disk is an error and never a wrong picture.
+ */
+
+import { createHash, randomUUID } from 'node:crypto'
+import fs from 'node:fs/promises'
+import path from 'node:path'
+import { EngineError } from '../engine/errors.js'
+import { storageError } from './storage-errors.js'
+
+/** No write takes this long: what is older was left by a process that died. */
+const ABANDONED_MS = 60 * 60 * 1000
+
+const hashOf = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
+
+export interface BlobStore {
+  /** The sha256 of `bytes` in hex, once they are safe on the disk. @throws STORAGE_FULL */
+  put(bytes: Uint8Array): Promise<string>
+  /** Undefined when there is no such blob. @throws FILE_INVALID when the bytes on the disk are damaged */
+  get(sha256: string): Promise<Uint8Array | undefined>
+}
+
+export async function openBlobStore(dataDir: string): Promise<BlobStore> {
+  const root = path.join(dataDir, 'blobs/sha256')
+  const writing = path.join(dataDir, 'blobs/writing')
+  await fs.mkdir(root, { recursive: true })
+  await fs.mkdir(writing, { recursive: true })
+  await removeAbandoned(writing)
+  const fileOf = (sha256: string) => path.join(root, sha256.slice(0, 2), sha256)
+
+  return {
+    async put(bytes) {
+      const sha256 = hashOf(bytes)
+      const file = fileOf(sha256)
+      if (await isIntact(file, bytes.byteLength, sha256)) return sha256
+      const aside = path.join(writing, randomUUID())
+      try {
+        await writeThrough(aside, bytes)
+        await fs.mkdir(path.dirname(file), { recursive: true })
+        await fs.rename(aside, file)
+        await flushFolder(path.dirname(file))
+        return sha256
+      } catch (error) {
+        await fs.rm(aside, { force: true })
+        throw storageError(error, file, bytes.byteLength)
+      }
+    },
+
+    async get(sha256) {
+      let bytes: Buffer
+      try {
+        bytes = await fs.readFile(fileOf(sha256))
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+        throw error
+      }
+      if (hashOf(bytes) !== sha256) {
+        throw new EngineError('FILE_INVALID', {
+          file: fileOf(sha256),
+          problem: 'its bytes are damaged (sha256 differs). Remove it and upload it again.',
+        })
+      }
+      return bytes
+    },
+  }
+}
+
+/** A damaged blob is written again by whoever has its bytes. */
+async function isIntact(file: string, length: number, sha256: string): Promise<boolean> {
+  const stats = await fs.stat(file).catch(() => undefined)
+  return stats?.size === length && hashOf(await fs.readFile(file)) === sha256
+}
+
+async function writeThrough(file: string, bytes: Uint8Array): Promise<void> {
+  const handle = await fs.open(file, 'wx')
+  try {
+    await handle.writeFile(bytes)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Makes a rename in `folder` survive a power cut. Windows has no such call and needs none. */
+async function flushFolder(folder: string): Promise<void> {
+  if (process.platform === 'win32') return
+  const handle = await fs.open(folder, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+async function removeAbandoned(folder: string): Promise<void> {
+  for (const name of await fs.readdir(folder)) {
+    const file = path.join(folder, name)
+    const stats = await fs.stat(file).catch(() => undefined)
+    if (stats && Date.now() - stats.mtimeMs > ABANDONED_MS) await fs.rm(file, { force: true })
+  }
+}

@@ -1,0 +1,39 @@
+/**
+ * The catalog over a database that is up to date and a data folder.
+ */
+
+import path from 'node:path'
+import { PrismaPg } from '@prisma/adapter-pg'
+import { PrismaClient } from '../generated/prisma/client.js'
+import { apiKeyCatalog } from './api-keys.js'
+import { openBlobStore } from './blob-store.js'
+import type { Catalog } from './catalog.js'
+import { imageCatalog } from './images.js'
+import { modelCatalog } from './models.js'
+
+/** Enough for a busy server, few enough for several servers on one embedded PostgreSQL. */
+const MAX_CONNECTIONS = 10
+const CONNECT_MS = 5000
+
+/** The database must be migrated (`migrate.ts`). @throws STORAGE_FULL, DATABASE_UNAVAILABLE */
+export async function openCatalog({ databaseUrl, dataDir }: { readonly databaseUrl: string; readonly dataDir: string }): Promise<Catalog> {
+  const folder = path.resolve(dataDir)
+  const blobs = await openBlobStore(folder)
+  const adapter = new PrismaPg({ connectionString: databaseUrl, max: MAX_CONNECTIONS, connectionTimeoutMillis: CONNECT_MS })
+  const prisma = new PrismaClient({ adapter, errorFormat: 'minimal' })
+  return {
+    models: modelCatalog(prisma, folder),
+    images: imageCatalog(prisma, blobs),
+    apiKeys: apiKeyCatalog(prisma),
+    prisma,
+    async ping() {
+      try {
+        await prisma.$queryRaw`select 1`
+        return true
+      } catch {
+        return false
+      }
+    },
+    close: () => prisma.$disconnect(),
+  }
+}
