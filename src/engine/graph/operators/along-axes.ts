@@ -29,6 +29,7 @@ function reducedAxes(call: Call, rank: number): readonly number[] {
 export const alongAxes = {
   ReduceMean: reduction(18, floats),
   ReduceSum: reduction(13, numbers),
+  /** Of both extremes: with a NaN among the elements the result is open; backends differ. */
   ReduceMax: reduction(20, numbers),
   ReduceMin: reduction(20, numbers),
   Softmax: {

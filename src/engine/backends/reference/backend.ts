@@ -1,0 +1,90 @@
+/**
+ * The reference backend: plain TypeScript, slow and obvious. It defines what the operators mean, and in float64 it says whether a
+ * difference between two backends is rounding or a mistake.
+ */
+
+import { invariant } from '../../errors.js'
+import type { Graph } from '../../graph/graph.js'
+import { attributesOf } from '../../graph/infer.js'
+import { validate } from '../../graph/validate.js'
+import type { DType, Tensor } from '../../tensor.js'
+import type { Backend, Program, ResidentWeights } from '../backend.js'
+import { checkFetch, checkInputs, checkWeights } from '../feeds.js'
+import { kernels } from './kernels.js'
+
+export interface ReferenceOptions {
+  /**
+   * `float32`: results of operators are rounded to float32. `float64`: the same graphs run with float64 wherever they say float32;
+   * feeds may be either, and results are float64. Default `float32`.
+   */
+  readonly precision?: 'float32' | 'float64'
+}
+
+export function createReferenceBackend({ precision = 'float32' }: ReferenceOptions = {}): Backend {
+  const accepts = (declared: DType, given: DType) =>
+    declared === given || (precision === 'float64' && declared === 'float32' && given === 'float64')
+  const atPrecision = (tensors: Readonly<Record<string, Tensor>>) =>
+    new Map(Object.entries(tensors).map(([name, tensor]) => [name, precision === 'float64' ? widen(tensor) : tensor]))
+
+  return {
+    name: 'reference',
+    device: 'cpu',
+    async compile(graph) {
+      validate(graph)
+      const outputs = new Set(graph.outputs)
+      const constants = atPrecision(graph.constants)
+      return {
+        bytes: [...constants.values()].reduce((sum, { data }) => sum + data.byteLength, 0),
+        async run({ inputs, weights, fetch }) {
+          invariant(weights instanceof ReferenceWeights, 'weights are run where they were not uploaded to')
+          checkFetch(graph, outputs, fetch)
+          checkInputs(graph, inputs, accepts)
+          checkWeights(graph, weights.tensors, accepts)
+          const values = evaluate(graph, new Map([...constants, ...weights.tensors, ...atPrecision(inputs)]), precision)
+          // A value may share its data with a feed or another value; what the caller gets is its own.
+          return Object.fromEntries(fetch.map((name) => [name, copy(values.get(name)!)]))
+        },
+        async dispose() {},
+      } satisfies Program
+    },
+    async upload(weights) {
+      return new ReferenceWeights(atPrecision(weights))
+    },
+  }
+}
+
+class ReferenceWeights implements ResidentWeights {
+  readonly tensors: Map<string, Tensor>
+  readonly bytes: number
+  readonly names: ReadonlySet<string>
+
+  constructor(tensors: Map<string, Tensor>) {
+    this.tensors = tensors
+    this.bytes = [...tensors.values()].reduce((sum, { data }) => sum + data.byteLength, 0)
+    this.names = new Set(tensors.keys())
+  }
+
+  async dispose(): Promise<void> {
+    this.tensors.clear()
+  }
+}
+
+/** Adds the value of every node to `values`. */
+function evaluate(graph: Graph, values: Map<string, Tensor>, float: 'float32' | 'float64'): Map<string, Tensor> {
+  for (const node of graph.nodes) {
+    const inputs = node.inputs.map((input) => (input === '' ? undefined : values.get(input)!))
+    const results = kernels[node.op]({ inputs, nOutputs: node.outputs.length, attributes: attributesOf(node), float })
+    for (const [index, output] of node.outputs.entries()) values.set(output, results[index]!)
+  }
+  return values
+}
+
+function widen(tensor: Tensor): Tensor {
+  return tensor.dtype === 'float32'
+    ? { dtype: 'float64', shape: tensor.shape, data: Float64Array.from(tensor.data as Float32Array) }
+    : tensor
+}
+
+function copy(tensor: Tensor): Tensor {
+  return { ...tensor, shape: [...tensor.shape], data: tensor.data.slice() } as Tensor
+}

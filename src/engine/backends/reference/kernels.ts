@@ -1,0 +1,8 @@
+import type { OpName } from '../../graph/operators.js'
+import { alongAxes } from './along-axes.js'
+import { elementwise } from './elementwise.js'
+import type { Kernel } from './kernel.js'
+import { linearAlgebra } from './linear-algebra.js'
+import { shape } from './shape.js'
+
+export const kernels: Readonly<Record<OpName, Kernel>> = { ...elementwise, ...linearAlgebra, ...alongAxes, ...shape }

@@ -1,0 +1,94 @@
+import { convolutionSteps } from '../../graph/operators/linear-algebra.js'
+import { elementCount, strides, type Tensor } from '../../tensor.js'
+import { broadcastShape, broadcastStrides, forEachCoordinate, type Kernel, numbersOf, offsetAt, store } from './kernel.js'
+
+/** Sum over the inner axis of `[m, k]` times `[k, n]` matrices that begin at an offset and have these strides. */
+interface Matrix {
+  readonly data: ArrayLike<number>
+  readonly offset: number
+  readonly rowStep: number
+  readonly columnStep: number
+}
+
+function dot(a: Matrix, b: Matrix, { row, column, inner }: { row: number; column: number; inner: number }): number {
+  let sum = 0
+  for (let k = 0; k < inner; k++) {
+    sum += a.data[a.offset + row * a.rowStep + k * a.columnStep]! * b.data[b.offset + k * b.rowStep + column * b.columnStep]!
+  }
+  return sum
+}
+
+function matMul(left: Tensor, right: Tensor): Tensor {
+  const a = left.shape.length === 1 ? [1, left.shape[0]!] : left.shape
+  const b = right.shape.length === 1 ? [right.shape[0]!, 1] : right.shape
+  const [rows, inner, columns] = [a.at(-2)!, a.at(-1)!, b.at(-1)!]
+  const batch = broadcastShape(a.slice(0, -2), b.slice(0, -2))
+  const [aSteps, bSteps] = [a, b].map((shape) => broadcastStrides(shape, [...batch, ...shape.slice(-2)]).slice(0, -2))
+  const [aData, bData] = [numbersOf(left), numbersOf(right)]
+  const product = new Float64Array(elementCount([...batch, rows, columns]))
+  forEachCoordinate(batch, (coordinate, at) => {
+    const matrixA = { data: aData, offset: offsetAt(coordinate, aSteps!), rowStep: inner, columnStep: 1 }
+    const matrixB = { data: bData, offset: offsetAt(coordinate, bSteps!), rowStep: columns, columnStep: 1 }
+    for (let row = 0; row < rows; row++) {
+      for (let column = 0; column < columns; column++) {
+        product[(at * rows + row) * columns + column] = dot(matrixA, matrixB, { row, column, inner })
+      }
+    }
+  })
+  const shape = [...batch, ...(left.shape.length === 1 ? [] : [rows]), ...(right.shape.length === 1 ? [] : [columns])]
+  return store(left.dtype, shape, product)
+}
+
+const gemm: Kernel = ({ inputs: [a, b, c], attributes }) => {
+  const matrix = (tensor: Tensor, isTransposed: boolean): Matrix & { rows: number; columns: number } => {
+    const [height, width] = tensor.shape as [number, number]
+    const plain = { data: numbersOf(tensor), offset: 0, rowStep: width, columnStep: 1, rows: height, columns: width }
+    return isTransposed ? { ...plain, rowStep: 1, columnStep: width, rows: width, columns: height } : plain
+  }
+  const left = matrix(a!, attributes.transA === 1)
+  const right = matrix(b!, attributes.transB === 1)
+  const shape = [left.rows, right.columns]
+  const bias = c && { data: numbersOf(c), steps: broadcastStrides(c.shape, shape) }
+  const result = new Float64Array(elementCount(shape))
+  forEachCoordinate(shape, (coordinate, offset) => {
+    const [row, column] = coordinate as [number, number]
+    const product = (attributes.alpha as number) * dot(left, right, { row, column, inner: left.columns })
+    result[offset] = bias ? product + (attributes.beta as number) * bias.data[offsetAt(coordinate, bias.steps)]! : product
+  })
+  return [store(a!.dtype, shape, result)]
+}
+
+const conv: Kernel = ({ inputs: [x, weight, bias], attributes }) => {
+  const kernel = weight!.shape.slice(2)
+  const rank = kernel.length
+  const { strides: step, pads, dilations } = convolutionSteps(attributes, rank)
+  const sizes = x!.shape.slice(2)
+  const spatial = sizes.map((size, axis) => {
+    const reach = dilations[axis]! * (kernel[axis]! - 1) + 1
+    return Math.floor((size + pads[axis]! + pads[axis + rank]! - reach) / step[axis]!) + 1
+  })
+  const [batch, cOut, cInPerGroup] = [x!.shape[0]!, weight!.shape[0]!, weight!.shape[1]!]
+  const cOutPerGroup = cOut / (attributes.group as number)
+  const [xData, weightData] = [numbersOf(x!), numbersOf(weight!)]
+  const [xSteps, weightSteps] = [strides(x!.shape), strides(weight!.shape)]
+  const shape = [batch, cOut, ...spatial]
+  const result = new Float64Array(elementCount(shape))
+  forEachCoordinate(shape, (at, offset) => {
+    const [image, channel] = at as [number, number]
+    const firstChannel = Math.floor(channel / cOutPerGroup) * cInPerGroup
+    let sum = bias ? numbersOf(bias)[channel]! : 0
+    forEachCoordinate([cInPerGroup, ...kernel], (tap) => {
+      const place = sizes.map((_, axis) => at[axis + 2]! * step[axis]! + tap[axis + 1]! * dilations[axis]! - pads[axis]!)
+      if (place.some((position, axis) => position < 0 || position >= sizes[axis]!)) return // padding
+      sum += xData[offsetAt([image, firstChannel + tap[0]!, ...place], xSteps)]! * weightData[offsetAt([channel, ...tap], weightSteps)]!
+    })
+    result[offset] = sum
+  })
+  return [store(x!.dtype, shape, result)]
+}
+
+export const linearAlgebra = {
+  MatMul: ({ inputs: [left, right] }) => [matMul(left!, right!)],
+  Gemm: gemm,
+  Conv: conv,
+} as const satisfies Record<string, Kernel>
