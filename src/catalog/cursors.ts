@@ -32,12 +32,13 @@ function isStorable(part: unknown): boolean {
 export function pageOf<Row, Item>(
   rows: readonly Row[],
   { limit, totalCount, list, key, item }: PageParts<Row, Item>,
-): { items: Item[]; nextCursor: string | null; totalCount: number } {
+): { items: Item[]; nextCursor: string | null; cursors: string[]; totalCount: number } {
   const shown = rows.slice(0, limit)
   const last = shown.at(-1)
   return {
     items: shown.map(item),
     nextCursor: rows.length > limit && last !== undefined ? encodeCursor(list, key(last)) : null,
+    cursors: shown.map((row) => encodeCursor(list, key(row))),
     totalCount,
   }
 }
