@@ -3,6 +3,7 @@
  */
 
 import { EngineError } from '../../engine/errors.js'
+import { weightFileNames } from '../../engine/io/weight-folder.js'
 
 /** Taken where they are there. */
 const DESCRIPTIONS = [
@@ -18,21 +19,10 @@ const DESCRIPTIONS = [
   'merges.txt',
 ]
 
-const OPEN_CLIP_WEIGHTS = ['open_clip_model.safetensors', 'open_clip_pytorch_model.safetensors', 'open_clip_pytorch_model.bin']
-
-const INDEX = /\.index\.json$/
-
-/** Names that a library writes, best first. An index names the shards beside it. */
-const WEIGHTS = [
-  'model.safetensors',
-  'model.safetensors.index.json',
-  'pytorch_model.safetensors',
-  'pytorch_model.bin',
-  'pytorch_model.bin.index.json',
-]
+const OPEN_CLIP_WEIGHTS = ['open_clip_model.safetensors', 'open_clip_pytorch_model.bin']
 
 /** Any name, when there is only one. */
-const OTHER_WEIGHTS = [/\.safetensors$/, /\.(pt|pth|bin|ckpt)$/]
+const OTHER_WEIGHTS = [/\.safetensors$/, /\.(pt|pth|bin)$/]
 /** Not weights, though they are named so. */
 const NEVER = /^(optimizer|scheduler|training_args|rng_state|scaler)/
 
@@ -45,14 +35,14 @@ export interface SelectedFiles {
 
 /**
  * open_clip's weights come first where its configuration is there: such repositories often hold transformers' or timm's conversion too,
- * which may have the image tower only. Else safetensors before pickles.
+ * which may have the image tower only. Else the order in which the engine looks for weights: safetensors before pickles.
  *
  * @param names  of the files directly in the folder
  * @throws FILE_INVALID when there are no weights, or several of which none is the one
  */
 export function selectFiles(names: readonly string[], where: string): SelectedFiles {
   const has = (name: string) => names.includes(name)
-  const preferred = has('open_clip_config.json') ? [...OPEN_CLIP_WEIGHTS, ...WEIGHTS] : [...WEIGHTS, ...OPEN_CLIP_WEIGHTS]
+  const preferred = has('open_clip_config.json') ? [...OPEN_CLIP_WEIGHTS, ...weightFileNames] : weightFileNames
   const weights = preferred.find(has) ?? onlyOther(names, where)
   return { descriptions: DESCRIPTIONS.filter(has), weights }
 }
@@ -73,7 +63,7 @@ function onlyOther(names: readonly string[], where: string): string {
   })
 }
 
-export const isIndex = (weights: string) => INDEX.test(weights)
+export const isIndex = (weights: string) => weights.endsWith('.index.json')
 
 /**
  * The shards that an index names, in order of name.
