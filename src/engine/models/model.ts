@@ -42,8 +42,11 @@ export interface VisionConfig extends TransformerConfig {
   readonly lnPre: boolean
   /** Final LayerNorm: over all tokens before pooling, after pooling (timm's fc_norm), or absent. */
   readonly finalNorm: 'tokens' | 'pooled' | 'none'
-  /** How the output is made of the tokens; `mean` is over patches, `meanAll` over every token, `none` passes all tokens on. */
-  readonly pooling: 'cls' | 'mean' | 'meanAll' | 'patches' | 'none'
+  /**
+   * How the output is made of the tokens; `mean` is over patches, `meanAll` over every token, `clsAndMean` puts both side by side
+   * (DINOv2's classifier), `none` passes all tokens on.
+   */
+  readonly pooling: 'cls' | 'mean' | 'meanAll' | 'clsAndMean' | 'patches' | 'none'
   /** `classes`: logits; `projection`: CLIP's embedding; `none`: the pooled features. */
   readonly head: { readonly kind: 'classes' | 'projection' | 'none'; readonly dOut: number; readonly bias: boolean }
 }

@@ -1,0 +1,195 @@
+/**
+ * CLIP's tokenizer, from the model's own files: `tokenizer.json`, or `vocab.json` with `merges.txt`. Byte-pair encoding itself is
+ * @huggingface/tokenizers; here are what the two libraries do around it, which differs:
+ *
+ *   transformers  NFC, whitespace and lower case; special tokens may stand in the text; padding with the pad token
+ *   open_clip     ftfy and HTML entities first (text-cleaning.ts); special tokens in a text are plain characters; padding with 0
+ *
+ * Both keep the end-of-text token when they cut a text to the context length.
+ */
+
+import { Tokenizer } from '@huggingface/tokenizers'
+import { EngineError } from '../errors.js'
+import { type Tensor, tensor } from '../tensor.js'
+import { isJsonObject } from './config-fields.js'
+import { type JsonObject, readJsonFile, readTextFile } from './json-file.js'
+import { cleanText, wellFormed } from './text-cleaning.js'
+
+export interface ClipTokenizer {
+  readonly contextLength: number
+  /**
+   * Token ids `[batch, contextLength]`: start, text, end, padding.
+   * @throws TEXT_INVALID when a text is too long to be tokenized, or the folder has no tokenizer that can be used
+   */
+  readonly encode: (texts: readonly string[]) => Tensor<'int64'>
+}
+
+export interface TokenizerSetting {
+  readonly contextLength: number
+  readonly vocabSize: number
+  /** Whose rules around the encoding. */
+  readonly style: 'transformers' | 'open-clip'
+}
+
+/** A context is 77 tokens; this many characters are more than any text that says something in it. */
+const MAX_CHARACTERS = 20_000
+const MAX_FILE_BYTES = 64 * 2 ** 20
+
+const START = '<|startoftext|>'
+const END = '<|endoftext|>'
+
+/**
+ * Reads a folder's tokenizer. A folder without one, or with one that is not CLIP's, still has a text tower for token ids: its tokenizer
+ * refuses every text and says why.
+ * @throws FILE_INVALID when a file is damaged or does not fit the model
+ */
+export async function loadTokenizer(folder: string, setting: TokenizerSetting): Promise<ClipTokenizer> {
+  const config = (await readJsonFile(folder, 'tokenizer_config.json')) ?? {}
+  const special = specialTokens({ ...((await readJsonFile(folder, 'special_tokens_map.json')) ?? {}), ...config })
+  const json = (await readJsonFile(folder, 'tokenizer.json', MAX_FILE_BYTES)) ?? (await fromVocabulary(folder, special))
+  if (json === undefined) return refusing(setting, 'the model has no tokenizer.json, and no vocab.json with merges.txt.')
+  if (!isClip(json)) return refusing(setting, 'the model has a tokenizer that is not of the CLIP kind (byte-level BPE with "</w>").')
+  return clipTokenizer(json, config, { ...setting, special })
+}
+
+function refusing({ contextLength }: TokenizerSetting, problem: string): ClipTokenizer {
+  return {
+    contextLength,
+    encode: () => {
+      throw new EngineError('TEXT_INVALID', { problem })
+    },
+  }
+}
+
+function clipTokenizer(json: JsonObject, config: JsonObject, setting: TokenizerSetting & { special: SpecialTokens }): ClipTokenizer {
+  const { contextLength, vocabSize, style, special } = setting
+  const vocab = vocabularyOf(json)
+  const largest = largestId(vocab)
+  if (!(largest < vocabSize)) {
+    const problem = `its largest token id is ${largest}; the model's vocabulary has ${vocabSize} tokens.`
+    throw new EngineError('FILE_INVALID', { file: 'tokenizer', problem })
+  }
+  const encoder = new Tokenizer(style === 'open-clip' ? withPlainSpecials(json) : json, config)
+  const end = idOf(vocab, special.end)
+  const padding = style === 'open-clip' ? 0 : idOf(vocab, special.pad)
+
+  const encodeOne = (text: string, row: BigInt64Array) => {
+    if (text.length > MAX_CHARACTERS) {
+      throw new EngineError('TEXT_INVALID', { problem: `it has ${text.length} characters; at most ${MAX_CHARACTERS} are tokenized.` })
+    }
+    const { ids } = encoder.encode(style === 'open-clip' ? cleanText(text) : wellFormed(text))
+    row.fill(BigInt(padding))
+    for (let i = 0; i < Math.min(ids.length, contextLength); i++) row[i] = BigInt(ids[i]!)
+    if (ids.length > contextLength) row[contextLength - 1] = BigInt(end)
+  }
+  return {
+    contextLength,
+    encode: (texts) => {
+      const data = new BigInt64Array(texts.length * contextLength)
+      texts.forEach((text, index) => {
+        encodeOne(text, data.subarray(index * contextLength, (index + 1) * contextLength))
+      })
+      return tensor('int64', [texts.length, contextLength], data)
+    },
+  }
+}
+
+interface SpecialTokens {
+  readonly start: string
+  readonly end: string
+  readonly pad: string
+}
+
+/** Each a string, or an object with its `content`. */
+function specialTokens(values: JsonObject): SpecialTokens {
+  const text = (key: string, fallback: string) => {
+    const value = values[key]
+    const content = isJsonObject(value) ? value.content : value
+    return typeof content === 'string' ? content : fallback
+  }
+  return { start: text('bos_token', START), end: text('eos_token', END), pad: text('pad_token', END) }
+}
+
+function isClip(json: JsonObject): boolean {
+  const model = json.model
+  return isJsonObject(model) && (model.type === 'BPE' || model.type === undefined) && model.end_of_word_suffix === '</w>'
+}
+
+function vocabularyOf(json: JsonObject): JsonObject {
+  const vocab = (json.model as JsonObject).vocab
+  if (!isJsonObject(vocab)) throw new EngineError('FILE_INVALID', { file: 'tokenizer.json', problem: 'has no vocabulary.' })
+  // Added tokens need not be in the vocabulary.
+  const added = Array.isArray(json.added_tokens) ? json.added_tokens.filter(isJsonObject) : []
+  return { ...vocab, ...Object.fromEntries(added.map(({ content, id }) => [String(content), id])) }
+}
+
+/** NaN when an id is no whole number. */
+function largestId(vocab: JsonObject): number {
+  return Object.values(vocab).reduce<number>((largest, id) => (Number.isInteger(id) ? Math.max(largest, id as number) : Number.NaN), -1)
+}
+
+function idOf(vocab: JsonObject, token: string): number {
+  const id = Object.hasOwn(vocab, token) ? vocab[token] : undefined
+  if (typeof id === 'number') return id
+  throw new EngineError('FILE_INVALID', { file: 'tokenizer', problem: `its vocabulary has no token "${token}".` })
+}
+
+/** The same tokenizer for which `<|startoftext|>` in a text is punctuation and letters. */
+function withPlainSpecials(json: JsonObject): JsonObject {
+  const text = JSON.stringify(json.pre_tokenizer ?? null)
+  const plain = text.replaceAll('<\\\\|startoftext\\\\|>|<\\\\|endoftext\\\\|>|', '')
+  return { ...json, added_tokens: [], pre_tokenizer: JSON.parse(plain) as unknown }
+}
+
+/** What transformers makes of `vocab.json` and `merges.txt`. Undefined when they are not there. */
+async function fromVocabulary(folder: string, { start, end }: SpecialTokens): Promise<JsonObject | undefined> {
+  const vocab = await readJsonFile(folder, 'vocab.json', MAX_FILE_BYTES)
+  const merges = await readTextFile(folder, 'merges.txt', MAX_FILE_BYTES)
+  if (vocab === undefined || merges === undefined) return undefined
+  const lines = merges.split('\n').filter((line) => line !== '' && !line.startsWith('#version'))
+  const added = (content: string) => ({
+    id: idOf(vocab, content),
+    content,
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: false,
+    special: true,
+  })
+  const split = "<\\|startoftext\\|>|<\\|endoftext\\|>|'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+"
+  return {
+    version: '1.0',
+    added_tokens: [added(start), added(end)],
+    normalizer: {
+      type: 'Sequence',
+      normalizers: [{ type: 'NFC' }, { type: 'Replace', pattern: { Regex: '\\s+' }, content: ' ' }, { type: 'Lowercase' }],
+    },
+    pre_tokenizer: {
+      type: 'Sequence',
+      pretokenizers: [
+        { type: 'Split', pattern: { Regex: split }, behavior: 'Removed', invert: true },
+        { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+      ],
+    },
+    post_processor: {
+      type: 'RobertaProcessing',
+      sep: [end, idOf(vocab, end)],
+      cls: [start, idOf(vocab, start)],
+      trim_offsets: false,
+      add_prefix_space: false,
+    },
+    decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
+    model: {
+      type: 'BPE',
+      dropout: null,
+      unk_token: end,
+      continuing_subword_prefix: '',
+      end_of_word_suffix: '</w>',
+      fuse_unk: false,
+      byte_fallback: false,
+      ignore_merges: false,
+      vocab,
+      merges: lines.map((line) => line.split(' ')),
+    },
+  }
+}
