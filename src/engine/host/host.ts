@@ -3,6 +3,7 @@
  * owns the device, the queue, batching and the memory budget are behind this (see engine-host.ts).
  */
 
+import type { ImageInfo } from '../image/decode.js'
 import type { Preprocessing } from '../image/preprocessing.js'
 import type { Edit } from '../interventions/edit.js'
 import type { ModelDescription, TowerName, WeightProcessing } from '../models/model.js'
@@ -18,6 +19,8 @@ export interface ModelSource {
 }
 
 export type RunInputs =
+  /** What `preprocess` returns, [channel, height, width] each: not copied on the calling thread, so the better way for many. */
+  | { readonly kind: 'pictures'; readonly pictures: readonly Tensor<'float32'>[] }
   | { readonly kind: 'pixels' /** [batch, channel, height, width], preprocessed */; readonly pixels: Tensor<'float32'> }
   | { readonly kind: 'text'; readonly texts: readonly string[] }
 
@@ -46,15 +49,25 @@ export interface RunTimings {
 }
 
 export interface HostStatus {
-  readonly state: 'starting' | 'ready' | 'restarting' | 'closed'
+  /** `unhealthy`: the worker died again and again, and is left alone for a while. */
+  readonly state: 'starting' | 'ready' | 'restarting' | 'unhealthy' | 'closed'
   readonly backend: string
   readonly device: string
   readonly queueLength: number
   readonly queueLimit: number
   readonly restarts: number
-  readonly memory: { readonly budgetBytes: number; readonly usedBytes: number }
+  readonly memory: {
+    readonly budgetBytes: number
+    readonly usedBytes: number
+    /** `run` is the results and the working memory of the run in flight. */
+    readonly byKind: Readonly<Record<'model' | 'program' | 'run' | 'cache' | 'picture', number>>
+  }
   readonly models: readonly { readonly key: string; readonly bytes: number; readonly inUse: boolean }[]
   readonly programs: { readonly count: number; readonly bytes: number; readonly compiled: number; readonly hits: number }
+  /** Prepared pictures in memory; `waiting` ones have not been begun. */
+  readonly pictures: { readonly count: number; readonly hits: number; readonly misses: number; readonly waiting: number }
+  /** Kept activations. */
+  readonly caches: { readonly count: number }
 }
 
 export interface EngineHost {
@@ -64,7 +77,7 @@ export interface EngineHost {
   load(source: ModelSource, signal?: AbortSignal): Promise<void>
   /** Drops a model from memory, once nothing uses it. */
   unload(key: string): Promise<void>
-  /** @throws QUEUE_FULL, MEMORY_EXCEEDED, WORKER_DIED, CANCELLED, and every error of reading and editing */
+  /** @throws QUEUE_FULL, MEMORY_EXCEEDED, WORKER_DIED, ENGINE_UNHEALTHY, CANCELLED, and every error of reading and editing */
   run(request: RunRequest, signal?: AbortSignal): Promise<RunResult>
   /** Decodes, resizes, crops and normalises one picture: [channel, height, width]. @throws IMAGE_INVALID, IMAGE_TOO_LARGE */
   preprocess(
@@ -72,7 +85,10 @@ export interface EngineHost {
     how: Preprocessing,
     signal?: AbortSignal,
   ): Promise<Tensor<'float32'>>
-  /** Keeps a run's activations for a while under the memory budget, least recently used out first. Returns the cache's id. */
+  /** Decodes a picture to its end and says what it is, off the calling thread. @throws IMAGE_INVALID, IMAGE_TOO_LARGE */
+  inspectImage(bytes: Uint8Array, signal?: AbortSignal): Promise<ImageInfo>
+  /** Keeps a run's activations for a while under the memory budget, least recently used out first. Returns the cache's
+   * id; a cache that does not fit beside what is in use counts as evicted at once. */
   keep(activations: Readonly<Record<string, Tensor<'float32'>>>, about: CacheInfo): string
   /** Undefined when it was evicted or never was. */
   cached(id: string): { readonly activations: Readonly<Record<string, Tensor<'float32'>>>; readonly about: CacheInfo } | undefined

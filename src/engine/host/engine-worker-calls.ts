@@ -1,0 +1,93 @@
+/**
+ * What the engine's worker answers, and the structured-cloneable data that crosses. The caller decides what is loaded, compiled, kept and
+ * dropped, and in which order; the worker keeps what it is told to and computes.
+ */
+
+import type { Edit } from '../interventions/edit.js'
+import type { ModelDescription, TowerName } from '../models/model.js'
+import type { Tensor } from '../tensor.js'
+import type { ModelSource, RunInputs } from './host.js'
+import type { toWire } from './remote.js'
+
+export interface EngineOptions {
+  /** `auto`, `cpu`, `reference`, ... as in choose-backend.ts. */
+  readonly device: string
+  readonly intraOpThreads: number
+}
+
+export interface EngineInfo {
+  readonly backend: string
+  readonly device: string
+}
+
+/** What determines a structure: a run without its pixels and texts. */
+export interface Structure {
+  /** The structure's key (structure-key.ts). */
+  readonly key: string
+  /** A loaded model's key. */
+  readonly model: string
+  readonly tower: TowerName
+  readonly read: readonly string[]
+  readonly edits: readonly Edit[]
+  /** Rows of this request, for edits that refer to other inputs. */
+  readonly nRows: number
+}
+
+export interface Plan {
+  /** Identity of the compiled program: the graph's structural hash. Structures of different models can share one. */
+  readonly program: string
+  /** What the program is expected to hold until `compile` has told. */
+  readonly estimatedBytes: number
+  /** Of one input: the tensors handed back, and the values alive at once on the way. */
+  readonly outputBytesPerRow: number
+  readonly workingBytesPerRow: number
+  /** All inputs of a request count for each other: it runs alone and whole. */
+  readonly couplesRows: boolean
+  /** An input reads another of its request: it runs whole, in one batch. */
+  readonly needsWholeRequest: boolean
+}
+
+export interface BatchMember {
+  readonly inputs: RunInputs
+  readonly edits: readonly Edit[]
+}
+
+/** Requests of one structure, to be run together. */
+export interface Batch {
+  readonly model: string
+  readonly structure: string
+  /** More rows than this run one part after another, unless the structure needs requests whole. */
+  readonly maxRows: number
+  readonly members: readonly BatchMember[]
+}
+
+export type Outcome =
+  | {
+      readonly output: Tensor<'float32'> /** In the order of the structure's `read`. */
+      readonly activations: readonly Tensor<'float32'>[]
+    }
+  | { readonly error: ReturnType<typeof toWire> }
+
+export interface BatchResult {
+  /** One for each member, in order. */
+  readonly outcomes: readonly Outcome[]
+  readonly runMs: number
+  /** What the program holds now. */
+  readonly programBytes: number
+}
+
+export interface EngineWorker {
+  /** The first call. @throws DEVICE_UNAVAILABLE */
+  start(options: EngineOptions): Promise<EngineInfo>
+  inspect(source: ModelSource): Promise<ModelDescription>
+  /** @throws every error of model files */
+  load(source: ModelSource): Promise<{ readonly bytes: number }>
+  unload(model: string): Promise<void>
+  /** Checks a structure and builds its graph. @throws every error of reading and editing */
+  plan(structure: Structure): Promise<Plan>
+  /** Compiles a planned program, unless that has been done. */
+  compile(program: string): Promise<{ readonly bytes: number }>
+  drop(program: string): Promise<void>
+  /** A member that cannot be run has an error in its place; the others are run. */
+  run(batch: Batch): Promise<BatchResult>
+}

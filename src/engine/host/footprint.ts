@@ -1,0 +1,51 @@
+/**
+ * How much memory a run of a graph takes for each row of its batch, estimated from the types of its values before anything is compiled.
+ */
+
+import type { Dim, Graph, ValueType } from '../graph/graph.js'
+import { inferTypes } from '../graph/infer.js'
+import { bytesPerElement } from '../tensor.js'
+
+export interface Footprint {
+  /** Of what is handed back. */
+  readonly outputBytesPerRow: number
+  /** The most that is alive at once on the way, inputs included and outputs not. A backend that computes in place takes less. */
+  readonly workingBytesPerRow: number
+}
+
+/** @throws GRAPH_INVALID */
+export function footprint(graph: Graph): Footprint {
+  const types = inferTypes(graph)
+  const bytes = (value: string) => {
+    const type = types.get(value)
+    return type === undefined || value in graph.parameters || value in graph.constants ? 0 : bytesAtOneRow(type)
+  }
+  const outputs = new Set(graph.outputs)
+  const lastUse = new Map<string, number>()
+  for (const [index, node] of graph.nodes.entries()) for (const input of node.inputs) lastUse.set(input, index)
+
+  let alive = Object.keys(graph.inputs).reduce((sum, input) => sum + bytes(input), 0)
+  let most = alive
+  for (const [index, node] of graph.nodes.entries()) {
+    for (const output of node.outputs) if (!outputs.has(output)) alive += bytes(output)
+    most = Math.max(most, alive)
+    for (const value of new Set([...node.inputs, ...node.outputs])) {
+      const isOver = (lastUse.get(value) ?? index) === index
+      if (isOver && !outputs.has(value) && !(value in graph.inputs)) alive -= bytes(value)
+    }
+  }
+  return { outputBytesPerRow: [...outputs].reduce((sum, output) => sum + bytes(output), 0), workingBytesPerRow: most }
+}
+
+function bytesAtOneRow({ dtype, shape }: ValueType): number {
+  return shape.reduce<number>((product, dim) => product * lengthAtOne(dim), bytesPerElement[dtype])
+}
+
+/** A length when every symbol stands for 1: `2+3*batch` is 5. */
+function lengthAtOne(dim: Dim): number {
+  if (typeof dim === 'number') return dim
+  const terms = dim
+    .split('+')
+    .map((term) => term.split('*').reduce((product, factor) => product * (/^\d+$/.test(factor) ? Number(factor) : 1), 1))
+  return terms.reduce((sum, term) => sum + term, 0)
+}

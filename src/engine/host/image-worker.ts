@@ -1,0 +1,19 @@
+/**
+ * Runs as a thread of the image pool: pictures in, numbers out.
+ */
+
+import { inspectImage } from '../image/decode.js'
+import { preprocess } from '../image/preprocess.js'
+import type { ImageWorker } from './image-pool.js'
+import { answerCalls } from './remote.js'
+import { threadPort } from './thread-channel.js'
+
+answerCalls<ImageWorker>(threadPort(), {
+  async prepare(bytes, how, limits) {
+    const picture = await preprocess(bytes, how, limits)
+    const shared = new Float32Array(new SharedArrayBuffer(picture.data.byteLength))
+    shared.set(picture.data)
+    return { ...picture, data: shared }
+  },
+  inspect: inspectImage,
+})

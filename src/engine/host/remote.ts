@@ -1,0 +1,101 @@
+/**
+ * Calls over a channel: a method's name and arguments go there, its result or its error comes back. Errors of the engine keep their code,
+ * details and problems; buffers of a result move without a copy.
+ */
+
+import { EngineError, type ErrorCode, type Problem } from '../errors.js'
+import type { Channel, Port } from './channel.js'
+
+interface Call {
+  readonly id: number
+  readonly method: string
+  readonly args: readonly unknown[]
+}
+
+type Reply = { readonly id: number; readonly result: unknown } | { readonly id: number; readonly error: WireError }
+
+type WireError =
+  | { readonly code: ErrorCode; readonly details: unknown; readonly problems: readonly Problem[] }
+  | { readonly message: string; readonly stack: string | undefined }
+
+/** The methods a worker answers; arguments and results are structured-cloneable. */
+// biome-ignore lint/suspicious/noExplicitAny: a method's parameters are checked where it is called by its name
+export type Methods<T> = { readonly [name in keyof T]: (...args: any[]) => Promise<unknown> }
+
+export class Remote<T extends Methods<T>> {
+  readonly #channel: Channel
+  readonly #pending = new Map<number, { resolve(result: unknown): void; reject(error: Error): void }>()
+  #nextId = 0
+  #death: EngineError<'WORKER_DIED'> | undefined
+
+  /** @param onEnd  called once, when the worker is gone, before any call in flight is rejected */
+  constructor(channel: Channel, onEnd: (reason: string) => void) {
+    this.#channel = channel
+    channel.receive((message) => this.#settle(message as Reply))
+    void channel.ended.then((reason) => {
+      this.#death = new EngineError('WORKER_DIED', { reason })
+      onEnd(reason)
+      for (const { reject } of this.#pending.values()) reject(this.#death)
+      this.#pending.clear()
+    })
+  }
+
+  /** @throws what the method throws there; WORKER_DIED when the worker ends before it has answered */
+  call<M extends keyof T & string>(
+    method: M,
+    args: Parameters<T[M]>,
+    transfer: readonly ArrayBuffer[] = [],
+  ): Promise<Awaited<ReturnType<T[M]>>> {
+    return new Promise((resolve, reject) => {
+      if (this.#death !== undefined) throw this.#death
+      const id = this.#nextId++
+      this.#channel.send({ id, method, args } satisfies Call, transfer)
+      this.#pending.set(id, { resolve: resolve as (result: unknown) => void, reject })
+    })
+  }
+
+  terminate(): Promise<void> {
+    return this.#channel.terminate()
+  }
+
+  #settle(reply: Reply): void {
+    const call = this.#pending.get(reply.id)
+    this.#pending.delete(reply.id)
+    if ('error' in reply) call?.reject(fromWire(reply.error))
+    else call?.resolve(reply.result)
+  }
+}
+
+/** Answers calls with `methods`. A result's buffers are given away: a method must not keep using what it returns. */
+export function answerCalls<T extends Methods<T>>(port: Port, methods: T): void {
+  port.receive((message) => {
+    const { id, method, args } = message as Call
+    methods[method as keyof T](...args).then(
+      (result) => port.send({ id, result } satisfies Reply, [...buffersOf(result)]),
+      (error: unknown) => port.send({ id, error: toWire(error) } satisfies Reply),
+    )
+  })
+}
+
+/** The distinct buffers behind a value's typed arrays, shared ones left out: those are never moved. */
+export function buffersOf(value: unknown, found = new Set<ArrayBuffer>()): Set<ArrayBuffer> {
+  if (ArrayBuffer.isView(value)) {
+    if (value.buffer instanceof ArrayBuffer) found.add(value.buffer)
+  } else if (typeof value === 'object' && value !== null) {
+    for (const child of Object.values(value)) if (typeof child === 'object') buffersOf(child, found)
+  }
+  return found
+}
+
+export function toWire(error: unknown): WireError {
+  if (error instanceof EngineError) return { code: error.code, details: error.details, problems: error.problems }
+  if (error instanceof Error) return { message: error.message, stack: error.stack }
+  return { message: String(error), stack: undefined }
+}
+
+export function fromWire(wire: WireError): Error {
+  if ('code' in wire) return new EngineError(wire.code, wire.details as never, wire.problems)
+  const error = new Error(wire.message)
+  if (wire.stack !== undefined) error.stack = wire.stack
+  return error
+}

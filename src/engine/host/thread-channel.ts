@@ -1,0 +1,60 @@
+/**
+ * A channel to a worker thread. Threads share an address space: a tensor's buffer is handed over, not copied.
+ */
+
+import { parentPort, Worker } from 'node:worker_threads'
+import { invariant } from '../errors.js'
+import type { Channel, Port } from './channel.js'
+
+/** The files that run as threads, beside this one. */
+export type ThreadName = 'engine-worker' | 'image-worker'
+
+/** Starts a thread. `name` shows in debuggers and profilers. */
+export function openThread(name: ThreadName): Channel {
+  return threadChannel(start(name))
+}
+
+/** The owner's end of the channel to a running thread. */
+export function threadChannel(worker: Worker): Channel {
+  let reason: string | undefined
+  worker.on('error', (error) => {
+    reason ??= describe(error)
+  })
+  const terminate = async (why: string) => {
+    reason ??= why
+    await worker.terminate()
+  }
+  // A message that cannot be read here would leave its call waiting for ever: that worker is of no use any more.
+  worker.on('messageerror', (error) => void terminate(describe(error)))
+  return {
+    send: (message, transfer = []) => worker.postMessage(message, transfer),
+    receive: (listener) => void worker.on('message', listener),
+    ended: new Promise<string>((resolve) => worker.on('exit', (code) => resolve(reason ?? `its thread ended with code ${code}`))),
+    terminate: () => terminate('it was ended'),
+  }
+}
+
+/** The worker's end of the channel, inside the thread. */
+export function threadPort(): Port {
+  const port = parentPort
+  invariant(port !== null, 'this file runs as a worker thread')
+  return {
+    send: (message, transfer = []) => port.postMessage(message, transfer),
+    receive: (listener) => void port.on('message', listener),
+  }
+}
+
+/**
+ * Compiled, a thread is started from the file as it is. From sources (tests) Node cannot read TypeScript in a thread, whose `execArgv` does
+ * not reach its entry point either: a line of JavaScript registers the loader first.
+ */
+function start(name: ThreadName): Worker {
+  if (!import.meta.url.endsWith('.ts')) return new Worker(new URL(`./${name}.js`, import.meta.url), { name })
+  const entry = JSON.stringify(new URL(`./${name}.ts`, import.meta.url))
+  return new Worker(`import('tsx/esm/api').then(({ register }) => { register(); return import(${entry}) })`, { name, eval: true })
+}
+
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  return 'code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY' ? 'it ran out of memory' : error.message
+}
