@@ -234,13 +234,14 @@ export function torchPolicy({ file, opaqueGlobals }: TorchPolicyOptions): Pickle
   }
 }
 
-/** Elements and bytes in all that may be passed to constructors. */
+/** Bytes in all that constructors may be given, counted as what a copy of their arguments would take. */
 const maxConstructed = 2 ** 27
+const bytesPerItem = 32
 
 function sizeOf(value: PickleValue): number {
-  if (Array.isArray(value) || typeof value === 'string') return value.length
+  if (typeof value === 'string') return value.length
   if (value instanceof Uint8Array) return value.byteLength
-  return value instanceof Map || value instanceof Set ? value.size : 1
+  return bytesPerItem * (Array.isArray(value) ? value.length : value instanceof Map || value instanceof Set ? value.size : 1)
 }
 
 export function isTorchTensor(value: PickleValue | undefined): value is TorchTensor {
