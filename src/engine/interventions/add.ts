@@ -1,0 +1,18 @@
+/** Steering: a direction is added, `x + s v` (`unit: 'norm'`: `x + s v / |v|`). Turner et al. (2023), "Activation addition". */
+
+import type { Edit } from './edit.js'
+import { lengthOf, type Technique, vectorOperand } from './technique.js'
+
+type Add = Extract<Edit, { op: 'add' }>
+
+export const add: Technique<Add> = {
+  form: () => 'add',
+  operands: (edit, place) => ({ delta: vectorOperand(place, steeringVector(edit)) }),
+  build: (builder, x, { delta }) => builder.op('Add', [x, delta!]),
+}
+
+/** `s v`, rounded once. Zeros are negative zeros, the only number that added to any x, -0 included, gives x bit for bit. */
+export function steeringVector({ vector, strength, unit }: Add): Float32Array {
+  const factor = unit === 'norm' ? strength / lengthOf(vector) : strength
+  return vector.map((value) => value * factor || -0)
+}
