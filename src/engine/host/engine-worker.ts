@@ -1,0 +1,32 @@
+/**
+ * Runs as the thread that owns the device: answers the calls of engine-worker-calls.ts with an engine on the backend it is told to start.
+ */
+
+import { invariant } from '../errors.js'
+import { chooseBackend } from './choose-backend.js'
+import { Engine } from './engine.js'
+import type { EngineWorker } from './engine-worker-calls.js'
+import { answerCalls } from './remote.js'
+import { threadPort } from './thread-channel.js'
+
+let started: Engine | undefined
+
+function engine(): Engine {
+  invariant(started !== undefined, 'the first call is start')
+  return started
+}
+
+answerCalls<EngineWorker>(threadPort(), {
+  async start(options) {
+    const backend = await chooseBackend(options)
+    started = new Engine(backend)
+    return { backend: backend.name, device: backend.device }
+  },
+  inspect: async (source) => engine().inspect(source),
+  load: async (source) => engine().load(source),
+  unload: async (model) => engine().unload(model),
+  plan: async (structure) => engine().plan(structure),
+  compile: async (program) => engine().compile(program),
+  drop: async (program) => engine().drop(program),
+  run: async (batch) => engine().run(batch),
+})

@@ -1,0 +1,236 @@
+/**
+ * Takes runs from the waiting line to the worker, one batch at a time: makes room and brings in what a run needs (model, program), merges
+ * what can share the run, hands out the results. While the worker computes, the next batch gathers by itself; nothing waits for company.
+ */
+
+import { EngineError } from '../errors.js'
+import type { ModelDescription } from '../models/model.js'
+import type { Tensor } from '../tensor.js'
+import { onCancel, orCancelled } from './cancellation.js'
+import { type Deferred, deferred } from './deferred.js'
+import type { BatchResult, EngineInfo, EngineWorker, Outcome, Plan, Structure } from './engine-worker-calls.js'
+import type { ModelSource, RunRequest, RunResult } from './host.js'
+import type { HostEvent } from './host-events.js'
+import type { MemoryBudget } from './memory-budget.js'
+import { fromWire, type Remote } from './remote.js'
+import { type RequestStructure, structureOf } from './structure-key.js'
+import type { Supervisor } from './supervisor.js'
+import { type Served, type Waiting, WaitingLine } from './waiting-line.js'
+import type { WorkerMemory } from './worker-memory.js'
+
+export interface RunDispatcherOptions {
+  readonly supervisor: Supervisor<EngineWorker, EngineInfo>
+  readonly memory: WorkerMemory
+  readonly budget: MemoryBudget
+  readonly queueLimit: number
+  /** Rows that run together at most. */
+  readonly maxBatch: number
+  /** Bytes that requests may come to together (their results and what computing them takes) for them to be merged. */
+  readonly maxBatchBytes: number
+  readonly observe: (event: HostEvent) => void
+}
+
+interface Job extends Waiting {
+  readonly source: ModelSource
+  /** Without one, the job is to bring the model into memory. */
+  readonly run: { readonly request: RunRequest; readonly structure: RequestStructure; readonly result: Deferred<RunResult> } | undefined
+  readonly queuedAt: number
+  /** Settles the job once; later calls do nothing. */
+  fail(error: Error): void
+  done(result: RunResult | undefined): void
+  isSettled(): boolean
+}
+
+/** A run's share of the time, in ms, and what of it the batch as a whole took. */
+interface Stages {
+  readonly startedAt: number
+  readonly load: number
+  readonly compile: number
+}
+
+export class RunDispatcher {
+  readonly #options: RunDispatcherOptions
+  readonly #line: WaitingLine<Job>
+  #pump: Promise<void> | undefined
+  #serving: readonly Job[] = []
+  #isClosed = false
+  /** Running means, for the estimate of when a full queue is worth another try. */
+  #meanServiceMs = 100
+  #meanBatch = 1
+
+  constructor(options: RunDispatcherOptions) {
+    this.#options = options
+    this.#line = new WaitingLine({ limit: options.queueLimit, pin: (id) => options.budget.pin(id) })
+  }
+
+  get queueLength(): number {
+    return this.#line.length
+  }
+
+  async run(request: RunRequest, signal?: AbortSignal): Promise<RunResult> {
+    const structure = structureOf(request)
+    const result = deferred<RunResult>()
+    const needs = this.#options.memory.needs(request.model.key, structure)
+    this.#enqueue({ source: request.model, run: { request, structure, result }, needs, nRows: structure.nRows }, result, signal)
+    return result.promise
+  }
+
+  load(source: ModelSource, signal?: AbortSignal): Promise<void> {
+    const loaded = deferred<RunResult | undefined>()
+    this.#enqueue({ source, run: undefined, needs: this.#options.memory.needs(source.key), nRows: 0 }, loaded, signal)
+    return loaded.promise.then(() => undefined)
+  }
+
+  async inspect(source: ModelSource, signal?: AbortSignal): Promise<ModelDescription> {
+    const worker = await orCancelled(this.#options.supervisor.remote(), signal)
+    return orCancelled(worker.call('inspect', [source]), signal)
+  }
+
+  /** Takes no more requests, and waits until those there are have been served or `deadline` comes; then calls off the rest. */
+  async close(deadline: Promise<void>): Promise<void> {
+    this.#isClosed = true
+    await Promise.race([this.#pump, deadline])
+    for (const job of [...this.#line.clear(), ...this.#serving]) job.fail(closing())
+  }
+
+  #enqueue(
+    about: Pick<Job, 'source' | 'run' | 'needs' | 'nRows'>,
+    result: Deferred<RunResult> | Deferred<RunResult | undefined>,
+    signal: AbortSignal | undefined,
+  ): void {
+    if (this.#isClosed) {
+      result.reject(closing())
+      return
+    }
+    let isSettled = false
+    const settle = (how: () => void) => {
+      if (isSettled) return
+      isSettled = true
+      stopListening()
+      how()
+    }
+    const job: Job = {
+      ...about,
+      mergeKey: about.run?.structure.mergeKey,
+      queuedAt: performance.now(),
+      fail: (error) => settle(() => result.reject(error)),
+      done: (value) => settle(() => result.resolve(value as RunResult)),
+      isSettled: () => isSettled,
+    }
+    let stopListening: () => void = () => undefined
+    stopListening = onCancel(signal, (error) => {
+      this.#line.remove(job)
+      job.fail(error)
+    })
+    if (isSettled) return
+    try {
+      this.#line.push(job, () => this.#retryAfterSeconds())
+    } catch (error) {
+      job.fail(error as Error)
+      return
+    }
+    this.#pump ??= this.#serveAll()
+  }
+
+  async #serveAll(): Promise<void> {
+    for (let next = this.#line.next(); next !== undefined; next = this.#line.next()) await this.#serve(next)
+    this.#pump = undefined // in the same step that found the line empty: whoever comes next starts the pump again
+  }
+
+  /** Serves one and those that join it. They are answered last, when nothing is pinned for them any more. */
+  async #serve({ item: job, unpin }: Served<Job>): Promise<void> {
+    const unpins = [unpin]
+    this.#serving = [job]
+    let answer: () => void
+    try {
+      answer = await this.#work(job, unpins)
+    } catch (error) {
+      const failed = this.#serving
+      answer = () => {
+        for (const each of failed) each.fail(error as Error)
+      }
+      if (this.#canWaitForMemory(error)) answer = () => this.#line.defer(job)
+    }
+    this.#serving = []
+    for (const each of unpins) each()
+    answer()
+  }
+
+  async #work(job: Job, unpins: (() => void)[]): Promise<() => void> {
+    const { supervisor, memory } = this.#options
+    const worker = await supervisor.remote()
+    memory.attach(worker)
+    if (job.isSettled()) return () => undefined
+    const startedAt = performance.now()
+    const load = await memory.ensureModel(worker, job.source)
+    if (job.run === undefined) return () => job.done(undefined)
+    const { plan, compileMs } = await memory.ensureProgram(worker, job.run.structure, unpins)
+    return this.#runBatch(worker, job, plan, { startedAt, load, compile: compileMs })
+  }
+
+  async #runBatch(worker: Remote<EngineWorker>, head: Job, plan: Plan, stages: Stages): Promise<() => void> {
+    const { memory, budget, maxBatch, maxBatchBytes, observe } = this.#options
+    const perRow = plan.outputBytesPerRow + plan.workingBytesPerRow
+    const fitting = Math.floor(Math.min(maxBatchBytes, budget.availableBytes()) / perRow)
+    const mates = plan.couplesRows ? [] : this.#line.mates(head, Math.min(maxBatch, fitting))
+    const jobs = [head, ...mates].filter((job) => !job.isSettled())
+    if (jobs.length === 0) return () => undefined
+    this.#serving = jobs
+    const nRows = jobs.reduce((sum, job) => sum + job.nRows, 0)
+    const atOnce = plan.needsWholeRequest ? nRows : Math.min(nRows, maxBatch)
+    const bytes = nRows * plan.outputBytesPerRow + atOnce * plan.workingBytesPerRow
+    const unpin = budget.pin(runId)
+    try {
+      budget.reserve({ id: runId, kind: 'run', bytes, what: `A run of ${nRows} inputs`, evict: () => undefined })
+      const sentAt = performance.now()
+      const members = jobs.map(({ run }) => ({ inputs: run!.request.inputs, edits: run!.request.edits }))
+      const structure = head.run!.structure
+      const batch = { model: structure.model, structure: structure.key, maxRows: maxBatch, members }
+      const result = await worker.call('run', [batch])
+      memory.resizeProgram(plan.program, result.programBytes)
+      this.#observeRun(jobs.length, performance.now() - sentAt)
+      observe({ kind: 'run', nRequests: jobs.length, nRows, ms: result.runMs })
+      return () => {
+        for (const [index, job] of jobs.entries()) handOut(job, structure, result.outcomes[index]!, timings(job, stages, result))
+      }
+    } finally {
+      budget.release(runId)
+      unpin()
+    }
+  }
+
+  /** Whether what does not fit now may fit once others in the line, who have pinned what they need, have been served. */
+  #canWaitForMemory(error: unknown): boolean {
+    if (!(error instanceof EngineError && error.code === 'MEMORY_EXCEEDED')) return false
+    const { neededBytes, budgetBytes } = (error as EngineError<'MEMORY_EXCEEDED'>).details
+    return neededBytes <= budgetBytes && this.#serving.length === 1 && this.#line.holdsPins
+  }
+
+  #observeRun(nRequests: number, ms: number): void {
+    this.#meanServiceMs += 0.2 * (ms - this.#meanServiceMs)
+    this.#meanBatch += 0.2 * (nRequests - this.#meanBatch)
+  }
+
+  #retryAfterSeconds(): number {
+    return Math.max(1, Math.ceil(((this.#line.length / this.#meanBatch) * this.#meanServiceMs) / 1000))
+  }
+}
+
+const runId = 'run'
+const closing = () => new EngineError('CANCELLED', { why: 'the engine is shutting down' })
+
+function timings(job: Job, { startedAt, load, compile }: Stages, { runMs }: BatchResult): RunResult['timings'] {
+  const queue = Math.max(0, startedAt - job.queuedAt)
+  return { queue, load, compile, run: runMs }
+}
+
+function handOut(job: Job, structure: Structure, outcome: Outcome, timings: RunResult['timings']): void {
+  if ('error' in outcome) {
+    job.fail(fromWire(outcome.error))
+    return
+  }
+  const byName = new Map(structure.read.map((name, index) => [name, outcome.activations[index]!]))
+  const activations: Record<string, Tensor<'float32'>> = {}
+  for (const name of job.run!.request.read) activations[name] = byName.get(name)!
+  job.done({ output: outcome.output, activations, timings })
+}

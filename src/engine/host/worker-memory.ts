@@ -1,0 +1,157 @@
+/**
+ * What is in the worker's memory, as seen from the calling side: models and compiled programs, each entered in the memory budget before it
+ * is brought in. The ledger is on this side so that it stays right when the worker dies.
+ */
+
+import type { ModelDescription } from '../models/model.js'
+import type { EngineWorker, Plan, Structure } from './engine-worker-calls.js'
+import type { ModelSource } from './host.js'
+import type { HostEvent } from './host-events.js'
+import type { MemoryBudget } from './memory-budget.js'
+import type { Remote } from './remote.js'
+
+export interface WorkerMemoryOptions {
+  readonly budget: MemoryBudget
+  readonly observe: (event: HostEvent) => void
+}
+
+export interface ReadyProgram {
+  readonly plan: Plan
+  /** Milliseconds it took to bring in; 0 when the structure was known. */
+  readonly compileMs: number
+}
+
+export class WorkerMemory {
+  readonly #budget: MemoryBudget
+  readonly #observe: WorkerMemoryOptions['observe']
+  /** What is known of structures, by model and then by structure; each one's program is in memory. */
+  readonly #plans = new Map<string, Map<string, Plan>>()
+  readonly #weightBytes = new Map<string, number>()
+  #worker: Remote<EngineWorker> | undefined
+  /** Counted for the metrics. */
+  programHits = 0
+  compiled = 0
+
+  constructor({ budget, observe }: WorkerMemoryOptions) {
+    this.#budget = budget
+    this.#observe = observe
+  }
+
+  /** The worker that the next calls are about. */
+  attach(worker: Remote<EngineWorker>): void {
+    this.#worker = worker
+  }
+
+  /** The worker died, and all that it held with it. */
+  forget(): void {
+    for (const { id } of [...this.#budget.residents('model'), ...this.#budget.residents('program')]) this.#budget.release(id)
+    this.#plans.clear()
+    this.#worker = undefined
+  }
+
+  /** Ids in the memory budget of what a run needs, as far as they are known; to be pinned while it waits. */
+  needs(model: string, structure?: Structure): readonly string[] {
+    const plan = structure && this.#plans.get(model)?.get(structure.key)
+    return plan === undefined ? [modelId(model)] : [modelId(model), programId(plan.program)]
+  }
+
+  /**
+   * Brings a model in; returns the ms that took, 0 when it was there. The caller has pinned it.
+   *
+   * @throws MEMORY_EXCEEDED before anything is loaded when the files' headers say that it does not fit; every error of model files
+   */
+  async ensureModel(worker: Remote<EngineWorker>, source: ModelSource): Promise<number> {
+    const id = modelId(source.key)
+    if (this.#budget.touch(id)) return 0
+    const start = performance.now()
+    const expected = this.#weightBytes.get(source.key) ?? weightBytes(await worker.call('inspect', [source]))
+    const evict = () => this.#dropModel(source.key)
+    this.#budget.reserve({ id, kind: 'model', bytes: expected, what: `Model "${source.key}"`, evict })
+    try {
+      const { bytes } = await worker.call('load', [source])
+      this.#weightBytes.set(source.key, bytes)
+      this.#budget.resize(id, bytes)
+      const ms = performance.now() - start
+      this.#observe({ kind: 'load', model: source.key, bytes, ms })
+      return ms
+    } catch (error) {
+      this.#budget.release(id)
+      throw error
+    }
+  }
+
+  /**
+   * Brings a structure's program in and pins it; the pin is added to `unpins` and is the caller's to let go of.
+   *
+   * @throws MEMORY_EXCEEDED, and every error of reading and editing
+   */
+  async ensureProgram(worker: Remote<EngineWorker>, structure: Structure, unpins: (() => void)[]): Promise<ReadyProgram> {
+    const start = performance.now()
+    const known = this.#plans.get(structure.model)?.get(structure.key)
+    const plan = known ?? (await worker.call('plan', [structure]))
+    const id = programId(plan.program)
+    unpins.push(this.#budget.pin(id))
+    if (this.#budget.touch(id)) {
+      this.programHits++
+      this.#remember(structure, plan)
+      return { plan, compileMs: known === undefined ? performance.now() - start : 0 }
+    }
+    try {
+      const evict = () => this.#dropProgram(plan.program)
+      this.#budget.reserve({ id, kind: 'program', bytes: plan.estimatedBytes, what: 'A compiled program', evict })
+      const { bytes } = await worker.call('compile', [plan.program])
+      this.#budget.resize(id, bytes)
+    } catch (error) {
+      this.#budget.release(id)
+      this.#dropProgram(plan.program)
+      throw error
+    }
+    this.compiled++
+    this.#remember(structure, plan)
+    const compileMs = performance.now() - start
+    this.#observe({ kind: 'compile', program: plan.program, ms: compileMs })
+    return { plan, compileMs }
+  }
+
+  /** A program's own account of its size after a run. */
+  resizeProgram(program: string, bytes: number): void {
+    this.#budget.resize(programId(program), bytes)
+  }
+
+  async unload(model: string): Promise<void> {
+    const id = modelId(model)
+    while (this.#budget.isPinned(id)) await this.#budget.idle(id)
+    if (this.#budget.release(id)) this.#dropModel(model)
+  }
+
+  #remember(structure: Structure, plan: Plan): void {
+    const ofModel = this.#plans.get(structure.model) ?? new Map<string, Plan>()
+    ofModel.set(structure.key, plan)
+    this.#plans.set(structure.model, ofModel)
+  }
+
+  #dropModel(model: string): void {
+    this.#plans.delete(model)
+    this.#tell('unload', model)
+  }
+
+  #dropProgram(program: string): void {
+    for (const ofModel of this.#plans.values()) {
+      for (const [key, plan] of ofModel) if (plan.program === program) ofModel.delete(key)
+    }
+    this.#tell('drop', program)
+  }
+
+  /** The worker takes calls in order, so what is dropped is gone before what it made room for comes. If it dies, that is as good. */
+  #tell(method: 'unload' | 'drop', name: string): void {
+    this.#worker?.call(method, [name]).catch(() => undefined)
+  }
+}
+
+const modelId = (key: string) => `model:${key}`
+const programId = (program: string) => `program:${program}`
+
+/** What a model takes in memory, as its files' headers say it; weights are computed with as float32. */
+function weightBytes({ vision, text }: ModelDescription): number {
+  return 4 * (vision.nParameters + (text?.nParameters ?? 0))
+}

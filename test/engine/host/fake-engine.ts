@@ -1,0 +1,179 @@
+/**
+ * An engine's worker without a model: it answers the calls of the real one on this thread, keeps a journal of them, and holds every run
+ * until the test lets it go on. Its "model" multiplies each picture by two; the channel to it copies messages as a thread's would, and can
+ * be cut as a thread can die.
+ */
+
+import { EngineError } from '../../../src/engine/errors.js'
+import type { Channel } from '../../../src/engine/host/channel.js'
+import { deferred } from '../../../src/engine/host/deferred.js'
+import type { Batch, BatchResult, EngineWorker, Outcome, Structure } from '../../../src/engine/host/engine-worker-calls.js'
+import type { ModelSource, RunRequest } from '../../../src/engine/host/host.js'
+import { answerCalls, type Methods, toWire } from '../../../src/engine/host/remote.js'
+import type { Edit } from '../../../src/engine/interventions/edit.js'
+import type { ModelDescription } from '../../../src/engine/models/model.js'
+import { float32, type Tensor } from '../../../src/engine/tensor.js'
+
+/** A journal's lines: `load a`, `compile ...`, `run a 3+1` (rows of each member). */
+export class FakeEngine implements EngineWorker {
+  readonly journal: string[] = []
+  /** Bytes of models by key; 400 otherwise. */
+  readonly modelBytes = new Map<string, number>()
+  programBytes = 10
+  /** Runs wait for this. */
+  gate: Promise<void> = Promise.resolve()
+  #loaded = new Set<string>()
+  #structures = new Map<string, Structure>()
+  #compiled = new Set<string>()
+  #expected: { readonly line: string; readonly times: number; resolve(): void }[] = []
+
+  /** Resolves when the journal has `times` lines that start so. */
+  reaches(line: string, times = 1): Promise<void> {
+    const { promise, resolve } = deferred<void>()
+    this.#expected.push({ line, times, resolve: () => resolve() })
+    this.#notice()
+    return promise
+  }
+
+  /** A new worker, with nothing in its memory. */
+  reborn(): this {
+    this.#loaded.clear()
+    this.#structures.clear()
+    this.#compiled.clear()
+    this.#write('start')
+    return this
+  }
+
+  async start() {
+    return { backend: 'fake', device: 'fake' }
+  }
+
+  async inspect(source: ModelSource): Promise<ModelDescription> {
+    this.#write(`inspect ${source.key}`)
+    if (source.folder === 'missing') throw new EngineError('FILE_INVALID', { file: 'config.json', problem: 'there is none' })
+    return { vision: { nParameters: this.#bytesOf(source.key) / 4 } } as ModelDescription
+  }
+
+  async load(source: ModelSource) {
+    this.#write(`load ${source.key}`)
+    this.#loaded.add(source.key)
+    return { bytes: this.#bytesOf(source.key) }
+  }
+
+  async unload(model: string) {
+    this.#write(`unload ${model}`)
+    this.#loaded.delete(model)
+  }
+
+  async plan(structure: Structure) {
+    this.#must(this.#loaded, structure.model)
+    for (const name of structure.read) {
+      if (name === 'nowhere') throw new EngineError('HOOK_POINT_UNKNOWN', { hookPoint: name, model: structure.model, known: [] })
+    }
+    this.#structures.set(`${structure.model} ${structure.key}`, structure)
+    const sizes = { estimatedBytes: this.programBytes, outputBytesPerRow: 4, workingBytesPerRow: 4 }
+    const couplesRows = structure.edits.some(({ op }) => op === 'mean')
+    return { program: structure.key, ...sizes, couplesRows, needsWholeRequest: couplesRows }
+  }
+
+  async compile(program: string) {
+    this.#write(`compile ${program}`)
+    this.#compiled.add(program)
+    return { bytes: this.programBytes }
+  }
+
+  async drop(program: string) {
+    this.#write('drop')
+    this.#compiled.delete(program)
+  }
+
+  async run({ model, structure, members }: Batch): Promise<BatchResult> {
+    this.#must(this.#loaded, model)
+    this.#must(this.#compiled, structure)
+    const { read } = this.#structures.get(`${model} ${structure}`)!
+    this.#write(`run ${model} ${members.map(({ inputs }) => pictures(inputs).length).join('+')}`)
+    await this.gate
+    const outcomes = members.map(({ inputs, edits }): Outcome => {
+      const bad = edits.find((edit) => 'strength' in edit && Number.isNaN(edit.strength))
+      if (bad !== undefined) {
+        return { error: toWire(new EngineError('EDIT_INVALID', { path: 'edits[0].strength', problem: 'it is not a number' })) }
+      }
+      const doubled = pictures(inputs).map(({ data }) => 2 * data[0]!)
+      const output = float32([doubled.length], doubled)
+      return { output, activations: read.map(() => float32([doubled.length], doubled)) }
+    })
+    return { outcomes, runMs: 1, programBytes: this.programBytes }
+  }
+
+  #bytesOf(key: string): number {
+    return this.modelBytes.get(key) ?? 400
+  }
+
+  #must(set: ReadonlySet<string>, name: string): void {
+    if (!set.has(name)) throw new Error(`"${name}" is not in the worker's memory`)
+  }
+
+  #write(line: string): void {
+    this.journal.push(line)
+    this.#notice()
+  }
+
+  #notice(): void {
+    for (const { line, times, resolve } of this.#expected) {
+      if (this.journal.filter((written) => written.startsWith(line)).length >= times) resolve()
+    }
+  }
+}
+
+function pictures(inputs: RunRequest['inputs']): readonly Tensor<'float32'>[] {
+  if (inputs.kind !== 'pictures') throw new Error('the fake engine takes pictures')
+  return inputs.pictures
+}
+
+export interface LocalChannel extends Channel {
+  /** As if the thread had died. */
+  cut(reason: string): void
+}
+
+/** A channel to methods on this thread. Messages arrive in a later microtask and are copies; a buffer that is transferred is gone. */
+export function localChannel<T extends Methods<T>>(methods: T): LocalChannel {
+  const end = deferred<string>()
+  let isCut = false
+  const cut = (reason: string) => {
+    isCut = true
+    end.resolve(reason)
+  }
+  let toMethods: (message: unknown) => void = () => undefined
+  let toOwner: (message: unknown) => void = () => undefined
+  const deliver = (message: unknown, transfer: readonly ArrayBuffer[], to: (message: unknown) => void) => {
+    const copy = structuredClone(message, { transfer: [...transfer] })
+    queueMicrotask(() => {
+      if (!isCut) to(copy)
+    })
+  }
+  answerCalls(
+    {
+      send: (message, transfer = []) => deliver(message, transfer, (copy) => toOwner(copy)),
+      receive: (listener) => {
+        toMethods = listener
+      },
+    },
+    methods,
+  )
+  return {
+    send: (message, transfer = []) => deliver(message, transfer, (copy) => toMethods(copy)),
+    receive: (listener) => {
+      toOwner = listener
+    },
+    ended: end.promise,
+    terminate: async () => cut('it was ended'),
+    cut,
+  }
+}
+
+/** A run of one-number pictures. */
+export function fakeRun(model: string, values: readonly number[], about: { read?: string[]; edits?: Edit[] } = {}): RunRequest {
+  const source: ModelSource = { key: model, folder: `/${model}`, processing: [] }
+  const pictures = values.map((value) => float32([1], [value]))
+  return { model: source, inputs: { kind: 'pictures', pictures }, read: about.read ?? [], edits: about.edits ?? [] }
+}
