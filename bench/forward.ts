@@ -1,0 +1,69 @@
+/**
+ * ViT-B/32 forward on the bare engine, all hook points exposed and none read, against the same graph with nothing exposed and against
+ * PyTorch on the CPU (as shipped, and with its linear layers through oneDNN).
+ */
+
+import { createOnnxRuntimeBackend } from '../src/engine/backends/onnxruntime/backend.js'
+import { expose } from '../src/engine/graph/edit.js'
+import { visionGraph } from '../src/engine/models/vit.js'
+import { interleave } from './support/measure.js'
+import { type PeerRow, peer } from './support/peer.js'
+import { report } from './support/table.js'
+import { pictures, randomTensor, vitB32 } from './support/vit-b-32.js'
+
+const seconds = Number(process.env.BENCH_SECONDS ?? 6)
+
+const graph = visionGraph(vitB32)
+const exposed = expose(
+  graph,
+  graph.hookPoints.map(({ name }) => name),
+)
+const backend = await createOnnxRuntimeBackend()
+const shapes = Object.entries(graph.parameters)
+const weights = await backend.upload(
+  Object.fromEntries(shapes.map(([name, { shape }], seed) => [name, randomTensor(shape as number[], { scale: 0.02, seed: seed + 1 })])),
+)
+const [bare, hooked] = [await backend.compile(graph), await backend.compile(exposed)]
+
+const rows = []
+for (const batch of [1, 8]) {
+  const inputs = { pixels: pictures(batch) }
+  const fetch = graph.outputs
+  const before = peer('vit_b32.py', ['--batches', String(batch), '--seconds', String(seconds / 2)])
+  const ours = await interleave(
+    {
+      hooked: () => hooked.run({ inputs, weights, fetch }),
+      bare: () => bare.run({ inputs, weights, fetch }),
+    },
+    { seconds },
+  )
+  const after = peer('vit_b32.py', ['--batches', String(batch), '--seconds', String(seconds / 2)])
+  rows.push({
+    batch,
+    'hooks exposed ms': ours.hooked.medianMs,
+    'nothing exposed ms': ours.bare.medianMs,
+    'images/s': (1000 * batch) / ours.hooked.medianMs,
+    'against nothing exposed': ours.bare.medianMs / ours.hooked.medianMs,
+    ...against(ours.hooked.medianMs, before && after ? [...before, ...after] : undefined),
+  })
+}
+report(`ViT-B/32 forward with ${graph.hookPoints.length} hook points exposed`, rows)
+
+/** The fastest of each kind of peer over threads and both runs. */
+function against(oursMs: number, peers: readonly PeerRow[] | undefined): Record<string, number | string> {
+  if (!peers) return { PyTorch: 'not measured: set BENCH_PYTHON' }
+  const best = (how: string) => {
+    const threads = new Set(peers.map((row) => row.threads))
+    const means = [...threads].map((count) => {
+      const rows = peers.filter((row) => row.how === how && row.threads === count)
+      return rows.reduce((sum, row) => sum + row.medianMs, 0) / rows.length
+    })
+    return Math.min(...means)
+  }
+  const [shipped, oneDnn] = [best('linear'), best('onednn')]
+  return {
+    'PyTorch as shipped ms': shipped,
+    'PyTorch oneDNN ms': oneDnn,
+    'speed against its fastest': Math.min(shipped, oneDnn) / oursMs,
+  }
+}
