@@ -60,7 +60,10 @@ export function wellFormed(text: string): string {
   return Buffer.from(text, 'utf8').toString('utf8')
 }
 
-const windows1252 = new TextDecoder('windows-1252')
+/** Windows-1252's characters for 0x80 to 0x9f; the five that it leaves open stay. Written out: Node's decoder of that name is Latin-1. */
+const windows1252 =
+  '\u20ac\u0081\u201a\u0192\u201e\u2026\u2020\u2021\u02c6\u2030\u0160\u2039\u0152\u008d\u017d\u008f' +
+  '\u0090\u2018\u2019\u201c\u201d\u2022\u2013\u2014\u02dc\u2122\u0161\u203a\u0153\u009d\u017e\u0178'
 
 const terminalEscape = new RegExp(`${String.fromCharCode(27)}\\[[\\d;]*[a-zA-Z]`, 'g')
 /** C0 controls but for tab, newline, form feed and carriage return; delete; and invisible format characters. */
@@ -68,7 +71,7 @@ const invisible = /(?![\t\n\f\r\u0080-\u009f])\p{Cc}|[\u206a-\u206f\ufeff\ufff9-
 
 function fixOnce(text: string): string {
   return (text.includes('<') ? text : decodeHTMLStrict(text))
-    .replace(/[\u0080-\u009f]/g, (control) => windows1252.decode(Uint8Array.of(control.charCodeAt(0))))
+    .replace(/[\u0080-\u009f]/g, (control) => windows1252[control.charCodeAt(0) - 0x80]!)
     .replace(ligature, (found) => ligatures[found]!)
     .replace(/[\uff01-\uffef]/g, (wide) => wide.normalize('NFKC'))
     .replaceAll('\u3000', ' ')

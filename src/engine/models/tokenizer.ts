@@ -77,7 +77,7 @@ function clipTokenizer(json: JsonObject, config: JsonObject, setting: TokenizerS
     if (text.length > MAX_CHARACTERS) {
       throw new EngineError('TEXT_INVALID', { problem: `it has ${text.length} characters; at most ${MAX_CHARACTERS} are tokenized.` })
     }
-    const { ids } = encoder.encode(style === 'open-clip' ? cleanText(text) : wellFormed(text))
+    const { ids } = encoder.encode(style === 'open-clip' ? cleanText(text) : forTransformers(text))
     row.fill(BigInt(padding))
     for (let i = 0; i < Math.min(ids.length, contextLength); i++) row[i] = BigInt(ids[i]!)
     if (ids.length > contextLength) row[contextLength - 1] = BigInt(end)
@@ -92,6 +92,11 @@ function clipTokenizer(json: JsonObject, config: JsonObject, setting: TokenizerS
       return tensor('int64', [texts.length, contextLength], data)
     },
   }
+}
+
+/** transformers lowers letter by letter, so that a final sigma stays \u03c3; JavaScript knows about ends of words. */
+function forTransformers(text: string): string {
+  return wellFormed(text).replaceAll('\u03a3', '\u03c3')
 }
 
 interface SpecialTokens {

@@ -60,7 +60,8 @@ function splitInputs(
   residPre: string,
   { name, config, wanted }: { name: string; config: TowerConfig; wanted: ReadonlySet<string> },
 ): string[] {
-  const hookIfWanted = (hook: string, value: string) => (wanted.has(hook) ? b.hook(hook, perHeadAxes, value) : value)
+  // Behind an Identity: the value goes on to other readers under its own name too.
+  const hookIfWanted = (hook: string, value: string) => (wanted.has(hook) ? b.hook(hook, perHeadAxes, b.op('Identity', [value])) : value)
   const column = b.op('Unsqueeze', [residPre, b.constant(int64([1], [2]))])
   const repeated = b.op('Expand', [column, b.constant(int64([4], [1, 1, config.nHeads, 1]))])
   const attnIn = hookIfWanted(`${name}.hook_attn_in`, repeated)
