@@ -1,6 +1,7 @@
 /**
  * Picture files to RGB bytes, byte-equal to Pillow's `Image.open(file).convert('RGB')`: alpha is dropped without compositing, embedded
- * colour profiles, gamma and EXIF orientation are not applied, and of an animation the first frame counts.
+ * colour profiles, gamma and EXIF orientation are not applied, and of an animation the first frame counts. (transformers' newest image
+ * processors composite alpha on white before they resize; open_clip, timm, torchvision and transformers until then do not.)
  *
  * libvips (through sharp) decodes. Where its colour conversions are not Pillow's, raw samples are taken from it and converted here.
  */
