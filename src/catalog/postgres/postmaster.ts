@@ -45,17 +45,19 @@ function isPostgresOn(pid: number, dataFolder: string): boolean {
 }
 
 /**
- * Removes `postmaster.pid` when the process it names is alive but another program (or a zombie that nobody reaps): PostgreSQL cannot
- * tell and would refuse to start for ever. Where the process is simply gone, PostgreSQL sorts it out better itself: it also looks for
- * children of the dead server that still have the data open.
+ * Removes `postmaster.pid` when the process it names is alive but another program (or a zombie that nobody reaps), and when it names none
+ * (a power cut leaves it empty): PostgreSQL cannot tell and would refuse to start for ever. Where the process is simply gone, PostgreSQL
+ * sorts it out better itself: it also looks for children of the dead server that still have the data open.
  *
  * @returns false when such children are still there: wait, and call again
  */
 export function clearMistakenPidFile(dataFolder: string): boolean {
+  const file = path.join(dataFolder, 'postmaster.pid')
   const recorded = recordedPostmaster(dataFolder)
-  if (recorded === undefined || isPostgresOn(recorded.pid, dataFolder) || !takesPid(recorded.pid)) return true
+  const isMistaken = recorded === undefined ? fs.existsSync(file) : takesPid(recorded.pid) && !isPostgresOn(recorded.pid, dataFolder)
+  if (!isMistaken) return true
   if (orphanedChildren(dataFolder)) return false
-  fs.rmSync(path.join(dataFolder, 'postmaster.pid'), { force: true })
+  fs.rmSync(file, { force: true })
   return true
 }
 

@@ -1,0 +1,60 @@
+/**
+ * What every command that needs the catalog does first: find the database or start one, bring it up to date, open the catalog over it.
+ */
+
+import fs from 'node:fs/promises'
+import type { Catalog } from '../catalog/catalog.js'
+import { migrate } from '../catalog/migrate.js'
+import { openCatalog } from '../catalog/open-catalog.js'
+import { startEmbeddedPostgres } from '../catalog/postgres/embedded-postgres.js'
+import type { Config } from '../config.js'
+import { UsageError } from './command.js'
+
+export interface OpenDatabase {
+  readonly catalog: Catalog
+  /** For people, without the password. */
+  readonly description: string
+  /** What was done to the schema. */
+  readonly migrated: readonly string[]
+  close(): Promise<void>
+}
+
+/** @throws DATABASE_UNAVAILABLE, STORAGE_FULL; UsageError when DATA_DIR cannot be written */
+export async function openDatabase({ dataDir, databaseUrl }: Config, onProgress: (message: string) => void): Promise<OpenDatabase> {
+  await checkWritable(dataDir)
+  const embedded = databaseUrl === '' ? await startEmbeddedPostgres({ dataDir, onProgress }) : undefined
+  const url = embedded?.url ?? databaseUrl
+  try {
+    const migrated = await migrate(url)
+    const catalog = await openCatalog({ databaseUrl: url, dataDir })
+    const how = embedded?.adopted ? 'shared' : 'own'
+    return {
+      catalog,
+      migrated,
+      description: embedded ? `embedded PostgreSQL on port ${embedded.port} (${how})` : withoutPassword(url),
+      async close() {
+        await catalog.close()
+        await embedded?.stop()
+      },
+    }
+  } catch (error) {
+    await embedded?.stop()
+    throw error
+  }
+}
+
+async function checkWritable(dataDir: string): Promise<void> {
+  try {
+    await fs.mkdir(dataDir, { recursive: true })
+    await fs.access(dataDir, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK)
+  } catch (error) {
+    throw new UsageError(
+      `DATA_DIR ${dataDir} cannot be used (${(error as Error).message}). Make it writable, or set DATA_DIR to another folder.`,
+    )
+  }
+}
+
+function withoutPassword(url: string): string {
+  const { username, hostname, port, pathname } = new URL(url)
+  return `postgresql://${username ? `${username}@` : ''}${hostname}:${port || '5432'}${pathname}`
+}
