@@ -9,7 +9,7 @@ import type { VisionConfig } from '../../../src/engine/models/model.js'
 import type { Tensor } from '../../../src/engine/tensor.js'
 import '../close-tensor.js'
 import { backends } from '../each-backend.js'
-import { randomVector, row, run, runGraph, stack, textTower, visionConfig, visionTower } from './tiny-towers.js'
+import { randomVector, row, run, runGraph, stack, textConfig, textTower, visionConfig, visionTower } from './tiny-towers.js'
 
 const tower = visionTower()
 /** One block: enough to have every kind of hook point. */
@@ -17,6 +17,8 @@ const oneBlock = visionTower([], { ...visionConfig, nLayers: 1 })
 const optional = oneBlock.hookPoints.filter((hookPoint) => hookPoint.optional).map(({ name }) => name)
 const hookPoints = oneBlock.hookPoints.filter((hookPoint) => !hookPoint.optional)
 const lengthAt = (hookPoint: string) => Number(tower.hookPoints.find(({ name }) => name === hookPoint)!.shape.at(-1))
+const oneBlockOfText = textTower({ ...textConfig, nLayers: 1 })
+const hookPointsOfText = oneBlockOfText.hookPoints.filter((hookPoint) => !hookPoint.optional).map(({ name }) => name)
 
 const resid = 'blocks.0.hook_resid_post'
 const v = randomVector(8, 1)
@@ -67,12 +69,22 @@ describe.each(backends)('edits on %s', (under) => {
   })
 
   test.each(optional)('an edit at the optional %s changes the answer', async (name) => {
-    const wide = visionTower([name, 'blocks.0.hook_attn_in'], oneBlock.config as VisionConfig)
+    const wide = visionTower([name], oneBlock.config as VisionConfig)
     const before = await run(backend, wide)
     const vector = randomVector(8, 3)
     const after = await run(backend, wide, {
       edits: [{ hookPoint: name, positions: [0, 1], op: 'add', vector, strength: 0.5, unit: 'raw' }],
     })
+    expect(after.output).not.toBeCloseTensor(before.output, { tolerance: 1e-4 })
+  })
+
+  test.each(hookPointsOfText)('an edit at %s of a text tower changes the answer', async (name) => {
+    const before = await run(backend, oneBlockOfText)
+    const { axes, shape } = oneBlockOfText.hookPoints.find((hookPoint) => hookPoint.name === name)!
+    const vector = randomVector(Number(shape.at(-1)), 3)
+    const positions = axes.includes('pos') || axes.includes('qPos') ? { positions: [1, 3] } : {}
+    const edits: Edit[] = [{ hookPoint: name, ...positions, op: 'add', vector, strength: 0.5, unit: 'raw' }]
+    const after = await run(backend, oneBlockOfText, { edits })
     expect(after.output).not.toBeCloseTensor(before.output, { tolerance: 1e-4 })
   })
 
@@ -205,7 +217,7 @@ describe.each(backends)('edits on %s', (under) => {
   })
 
   test('a hook point that fires three times is edited at each firing', async () => {
-    const wide = visionTower(['blocks.0.hook_attn_in'])
+    const wide = visionTower(['blocks.0.hook_q_input'])
     const name = 'blocks.0.ln1.hook_normalized'
     const edits: Edit[] = [{ hookPoint: name, op: 'zero' }]
     const read = ['q', 'k', 'v'].map((letter) => `blocks.0.attn.hook_${letter}`)

@@ -68,10 +68,11 @@ export function visionTower(wanted: readonly string[] = [], config: VisionConfig
   return { graph, config, hookPoints: hookPointsOf(config, names), weights: randomWeights(graph), input, inputName: 'pixels' }
 }
 
-export function textTower(): TinyTower {
-  const graph = textGraph(textConfig)
+/** Its end-of-text token is at position 3. */
+export function textTower(config: TextConfig = textConfig): TinyTower {
+  const graph = textGraph(config)
   const input = (seed: number) => int64([1, 5], [18, 1 + (seed % 7), 2 + (seed % 5), 19, 0])
-  return { graph, config: textConfig, hookPoints: hookPointsOf(textConfig), weights: randomWeights(graph), input, inputName: 'tokens' }
+  return { graph, config, hookPoints: hookPointsOf(config), weights: randomWeights(graph), input, inputName: 'tokens' }
 }
 
 /** The tower's output, and the values of hook points, for inputs of these seeds. */
