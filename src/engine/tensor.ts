@@ -84,3 +84,7 @@ export function strides(shape: readonly number[]): number[] {
   }
   return result
 }
+
+export function isTensor(value: unknown): value is Tensor {
+  return typeof value === 'object' && value !== null && 'dtype' in value && 'data' in value && ArrayBuffer.isView(value.data)
+}

@@ -1,0 +1,55 @@
+/**
+ * The Pothos builder: its plugins, scalars and limits.
+ */
+
+import SchemaBuilder from '@pothos/core'
+import ComplexityPlugin from '@pothos/plugin-complexity'
+import PrismaPlugin from '@pothos/plugin-prisma'
+import RelayPlugin from '@pothos/plugin-relay'
+import { getDatamodel } from '../generated/pothos.js'
+import { RequestError } from '../operations/errors.js'
+import { fixedLimits } from '../operations/limits.js'
+import { scalars } from './scalars.js'
+import type { GraphqlContext } from './types.js'
+
+interface Json {
+  readonly Input: unknown
+  readonly Output: unknown
+}
+
+export interface SchemaTypes {
+  Context: GraphqlContext
+  DefaultFieldNullability: false
+  Scalars: { Positions: Json; ImageInput: Json; Shape: Json; TensorData: Json; Upload: { Input: Uint8Array; Output: never } }
+}
+
+export function createBuilder() {
+  const builder = new SchemaBuilder<SchemaTypes>({
+    plugins: [ComplexityPlugin, RelayPlugin, PrismaPlugin],
+    defaultFieldNullability: false,
+    relay: {
+      // An id is the same in REST and in GraphQL; what it is of, one sees by its form.
+      encodeGlobalID: (_typename, id) => String(id),
+      decodeGlobalID: (id) => ({ typename: id.startsWith('sha256:') ? 'Image' : 'Model', id }),
+    },
+    // for types that are rows of the database and their relations
+    prisma: { client: ({ context }) => context.catalog.prisma, dmmf: getDatamodel() },
+    complexity: {
+      defaultComplexity: 1,
+      defaultListMultiplier: 1,
+      limit: { complexity: fixedLimits.graphqlComplexity },
+      complexityError: (_kind, { complexity }) =>
+        new RequestError('LIMIT_EXCEEDED', {
+          limit: 'graphqlComplexity',
+          given: complexity,
+          maximum: fixedLimits.graphqlComplexity,
+          what: 'complexity of the query',
+          instead: 'Ask for fewer fields, or for smaller pages.',
+        }),
+    },
+  })
+  for (const [name, scalar] of Object.entries(scalars)) builder.addScalarType(name as 'Shape', scalar as never)
+  return builder
+}
+
+export type Builder = ReturnType<typeof createBuilder>

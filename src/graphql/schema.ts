@@ -1,0 +1,42 @@
+/**
+ * The GraphQL schema: the operations under their own names, with Relay's connections and nodes.
+ */
+
+import { type GraphQLSchema, printSchema } from 'graphql'
+import type { Operation } from '../operations/operation.js'
+import { operations } from '../operations/operations.js'
+import { createBuilder } from './builder.js'
+import { connectionField } from './connection-field.js'
+import { TypesFromSchemas } from './from-schema.js'
+import { nodeType } from './node-type.js'
+import { operationField } from './operation-field.js'
+import { tensorType } from './tensor-type.js'
+
+export function buildSchema(): GraphQLSchema {
+  const builder = createBuilder()
+  const types = new TypesFromSchemas(builder)
+  types.use('Tensor', tensorType(builder))
+  const model = nodeType(builder, types, { name: 'Model', operation: operations.model })
+  const image = nodeType(builder, types, { name: 'Image', operation: operations.image })
+
+  builder.queryType({ description: 'What can be asked. The same operations are at /v1, with the same names.' })
+  builder.mutationType({})
+  const { capabilities, hookPoints, cache, activation, forward, uploadImage } = operations
+  const plain: readonly Operation[] = [
+    capabilities,
+    operations.model,
+    hookPoints,
+    operations.image,
+    cache,
+    activation,
+    forward,
+    uploadImage,
+  ]
+  for (const operation of plain) operationField(builder, types, operation)
+  connectionField(builder, types, { operation: operations.models, node: model, name: 'Model' })
+  connectionField(builder, types, { operation: operations.images, node: image, name: 'Image' })
+  return builder.toSchema()
+}
+
+/** The schema as text, as it is committed. */
+export const printedSchema = (): string => `${printSchema(buildSchema())}\n`

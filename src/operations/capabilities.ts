@@ -1,0 +1,90 @@
+/**
+ * What this server is and can do: version, device, what is in memory, budgets, limits.
+ */
+
+import { readFileSync } from 'node:fs'
+import { Type } from 'typebox'
+import { limitsOf } from './limits.js'
+import { defineOperation } from './operation.js'
+
+/** From package.json, which lies two folders up both from src/ and from dist/. */
+export const version: string = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')).version
+
+const Bytes = Type.Integer({ format: 'int64' })
+
+export const capabilities = defineOperation({
+  name: 'capabilities',
+  kind: 'query',
+  scope: 'read',
+  summary: 'Version, runtime and device, what is loaded, budgets and limits',
+  input: Type.Object({}, { title: 'CapabilitiesInput', additionalProperties: false }),
+  output: Type.Object(
+    {
+      version: Type.String(),
+      runtime: Type.String({ description: 'Of the server, such as `node 20.20.2 on linux-x64`.' }),
+      engine: Type.Object(
+        {
+          state: Type.String({ description: '`ready` when it takes work.' }),
+          backend: Type.String(),
+          device: Type.String(),
+          queueLength: Type.Integer(),
+          queueLimit: Type.Integer(),
+          restarts: Type.Integer({ description: 'How often the engine died and was started again.' }),
+        },
+        { title: 'Engine', additionalProperties: false },
+      ),
+      memory: Type.Object({ budgetBytes: Bytes, usedBytes: Bytes }, { title: 'Memory', additionalProperties: false }),
+      models: Type.Array(
+        Type.Object(
+          {
+            id: Type.String(),
+            weightsSha256: Type.String({ description: 'The first 16 digits.' }),
+            bytes: Bytes,
+            inUse: Type.Boolean(),
+          },
+          { title: 'LoadedModel', additionalProperties: false },
+        ),
+        { description: 'Models whose weights are in memory.' },
+      ),
+      programs: Type.Object(
+        {
+          count: Type.Integer(),
+          bytes: Bytes,
+          compiled: Type.Integer({ description: 'Since the start.' }),
+          hits: Type.Integer({ description: 'Runs that found their program compiled.' }),
+        },
+        {
+          title: 'Programs',
+          additionalProperties: false,
+          description: 'Compiled structures: one for each combination of reads and edits.',
+        },
+      ),
+      limits: Type.Array(
+        Type.Object({ name: Type.String(), value: Type.Integer({ format: 'int64' }) }, { title: 'Limit', additionalProperties: false }),
+        { description: 'By the names that refusals use. `requestsPerMinute` 0: no limit.' },
+      ),
+    },
+    { title: 'Capabilities', additionalProperties: false },
+  ),
+
+  async run({ host, config }) {
+    const { state, backend, device, queueLength, queueLimit, restarts, memory, models, programs } = host.status()
+    return {
+      version,
+      runtime: `node ${process.versions.node} on ${process.platform}-${process.arch}`,
+      engine: { state, backend, device, queueLength, queueLimit, restarts },
+      memory: { budgetBytes: memory.budgetBytes, usedBytes: memory.usedBytes },
+      models: models.map(({ key, bytes, inUse }) => ({
+        id: modelId(key),
+        weightsSha256: key.slice(modelId(key).length + 1),
+        bytes,
+        inUse,
+      })),
+      programs: { count: programs.count, bytes: programs.bytes, compiled: programs.compiled, hits: programs.hits },
+      limits: Object.entries(limitsOf(config)).map(([name, value]) => ({ name, value })),
+    }
+  },
+})
+
+/** The slug of a `ModelSource` key, `slug@sha256`. */
+const modelId = (key: string) => key.slice(0, key.lastIndexOf('@'))

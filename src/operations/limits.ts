@@ -1,0 +1,46 @@
+/**
+ * How much one request may ask for. Each limit has a name, which a refusal shows together with the value; `capabilities` lists them all.
+ */
+
+import type { Config } from '../config.js'
+
+/** What no setting changes. */
+export const fixedLimits = {
+  /** Characters of one text. */
+  textCharacters: 10_000,
+  /** Patterns in `read`. */
+  readPatterns: 256,
+  /** Bytes of activations that one run may read, before `positions` and `heads` select. */
+  readBytes: 512 * 2 ** 20,
+  edits: 64,
+  labels: 2_000,
+  templates: 100,
+  /** Labels times templates: texts that one zero-shot classification encodes. */
+  prompts: 20_000,
+  /** Numbers in one JSON answer over REST; as base64 or in a binary form there is no such limit. */
+  jsonNumbers: 2_000_000,
+  /** Numbers in one answer over GraphQL, written as JSON; as base64 there is no such limit. */
+  graphqlNumbers: 250_000,
+  /** Items on one page of a list. */
+  pageSize: 100,
+  /** Pixels of a thumbnail's longer side. */
+  thumbnailPixels: 1024,
+  /** Characters of a GraphQL document; values belong into variables. */
+  graphqlCharacters: 65_536,
+  graphqlDepth: 16,
+  graphqlComplexity: 2_000,
+} as const
+
+export type LimitName = keyof typeof fixedLimits | 'bodyBytes' | 'imagePixels' | 'inputs' | 'queueLength' | 'requestsPerMinute'
+
+/** Every limit of a server with this configuration. */
+export function limitsOf(config: Config): Readonly<Record<LimitName, number>> {
+  return {
+    bodyBytes: config.maxBodyBytes,
+    imagePixels: config.maxImagePixels,
+    inputs: config.maxInputsPerRequest,
+    queueLength: config.queueLimit,
+    requestsPerMinute: config.rateLimitPerMinute,
+    ...fixedLimits,
+  }
+}

@@ -1,0 +1,15 @@
+/**
+ * Every operation. Both doors are made from this list.
+ */
+
+import { activation, cache } from './cache.js'
+import { capabilities } from './capabilities.js'
+import { forward } from './forward.js'
+import { hookPoints } from './hook-points.js'
+import { imageFile } from './image-file.js'
+import { image, images } from './images.js'
+import { model } from './model.js'
+import { models } from './models.js'
+import { uploadImage } from './upload-image.js'
+
+export const operations = { capabilities, models, model, hookPoints, images, image, imageFile, uploadImage, forward, cache, activation }

@@ -1,0 +1,100 @@
+/**
+ * From edits as a user writes them to edits as the engine takes them.
+ */
+
+import { EngineError } from '../engine/errors.js'
+import type { EngineHost } from '../engine/host/host.js'
+import type { Edit, PatchSource } from '../engine/interventions/edit.js'
+import { validateEdits } from '../engine/interventions/validate-edits.js'
+import type { TowerDescription } from '../engine/models/model.js'
+import { type Problems, RequestError } from './errors.js'
+import type { EditInput } from './schemas/edit.js'
+import { takeRows } from './select-rows.js'
+
+export interface EditScope {
+  readonly model: string
+  readonly tower: TowerDescription
+  readonly nInputs: number
+  readonly host: EngineHost
+}
+
+/** Everything that can be known without running is checked, so that one answer names it all. Problems go to `problems`. */
+export function resolveEdits(edits: readonly EditInput[], scope: EditScope, problems: Problems): Edit[] {
+  const resolved = edits.map((edit, index): Edit => {
+    const path = `edits[${index}].from`
+    const what = edit.op === 'patch' ? problems.collect(path, () => patchSource(edit, scope, path)) : undefined
+    // a patch without its source is refused, but where it points to is still checked, and the others keep their places
+    return edit.op === 'patch' ? { ...targetOf(edit), ...(what ? { op: 'patch', source: what } : { op: 'zero' }) } : engineEdit(edit)
+  })
+  try {
+    validateEdits(resolved, scope.tower, { nInputs: scope.nInputs, model: scope.model })
+  } catch (error) {
+    if (!(error instanceof EngineError)) throw error
+    for (const { path, message } of error.problems) {
+      // in a request the source of a patch is called `from`
+      const at = path.replace('.source.values', '.from').replace('.source', '.from')
+      problems.add(at, error, message.replaceAll(path, at).replace(`${at}: `, ''))
+    }
+  }
+  return resolved
+}
+
+type Target = Pick<EditInput, 'hookPoint' | 'positions' | 'heads'>
+
+const targetOf = ({ hookPoint, positions, heads }: Target) => ({
+  hookPoint,
+  ...(positions !== undefined && { positions }),
+  ...(heads && { heads }),
+})
+
+function engineEdit(edit: Exclude<EditInput, { op: 'patch' }>): Edit {
+  const target = targetOf(edit)
+  switch (edit.op) {
+    case 'add':
+      return { ...target, op: 'add', vector: Float32Array.from(edit.vector), strength: edit.strength ?? 1, unit: edit.unit ?? 'raw' }
+    case 'set':
+      return 'vector' in edit
+        ? { ...target, op: 'set', vector: Float32Array.from(edit.vector) }
+        : { ...target, op: 'set', value: edit.value }
+    case 'scale':
+      return { ...target, op: 'scale', strength: edit.strength }
+    case 'zero':
+      return { ...target, op: 'zero' }
+    case 'mean':
+      return { ...target, op: 'mean', ...(edit.vector && { vector: Float32Array.from(edit.vector) }) }
+    case 'project-out':
+      return { ...target, op: 'project-out', vector: Float32Array.from(edit.vector) }
+    case 'clamp-projection': {
+      const { vector, min, max } = edit
+      return {
+        ...target,
+        op: 'clamp-projection',
+        vector: Float32Array.from(vector),
+        ...(min !== undefined && { min }),
+        ...(max !== undefined && { max }),
+      }
+    }
+    default:
+      return edit satisfies never
+  }
+}
+
+/** @throws CACHE_UNKNOWN, ACTIVATION_UNKNOWN, EDIT_INVALID */
+function patchSource({ from, hookPoint }: Extract<EditInput, { op: 'patch' }>, { host, nInputs }: EditScope, path: string): PatchSource {
+  if (from.cache === undefined) return { input: from.input! }
+  const cached = host.cached(from.cache)
+  if (!cached) throw new RequestError('CACHE_UNKNOWN', { cache: from.cache })
+  const held = Object.hasOwn(cached.activations, hookPoint) ? cached.activations[hookPoint]! : undefined
+  if (!held) throw new RequestError('ACTIVATION_UNKNOWN', { hookPoint, cache: from.cache, known: Object.keys(cached.activations) })
+
+  const nRows = held.shape[0]!
+  const invalid = (problem: string) => new EngineError('EDIT_INVALID', { path, problem })
+  if (from.input !== undefined) {
+    if (from.input >= nRows) throw invalid(`input ${from.input} is out of range; the cached run has inputs 0 to ${nRows - 1}`)
+    return { values: takeRows(held, { axis: 0, indices: [from.input] }) }
+  }
+  if (nRows !== nInputs && nRows !== 1) {
+    throw invalid(`the cached run has ${nRows} inputs and this request has ${nInputs}; choose one of them with "input"`)
+  }
+  return { values: held }
+}

@@ -1,0 +1,136 @@
+/**
+ * The HTTP server, assembled: every part is a small plugin, and everything a part needs is passed in.
+ */
+
+import { randomUUID } from 'node:crypto'
+import accepts from '@fastify/accepts'
+import cors from '@fastify/cors'
+import helmet from '@fastify/helmet'
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import type { Catalog } from '../catalog/catalog.js'
+import type { Config } from '../config.js'
+import type { EngineHost } from '../engine/host/host.js'
+import { graphql } from '../graphql/plugin.js'
+import { ClassEmbeddings } from '../operations/class-embeddings.js'
+import { authorize, Invoker } from '../operations/invoke.js'
+import type { Context } from '../operations/operation.js'
+import { Authenticator } from './auth.js'
+import { docs } from './docs.js'
+import { callOf, type Doors } from './doors.js'
+import { errorHandler, sendProblem, translate } from './error-handler.js'
+import { health } from './health.js'
+import { HttpError } from './http-errors.js'
+import { imageRoutes } from './image-routes.js'
+import { landing } from './landing.js'
+import { isLocalOrigin } from './local-guard.js'
+import { malformedHttp } from './malformed-http.js'
+import { watchMethods } from './method-not-allowed.js'
+import { metrics } from './metrics.js'
+import { describeError } from './problem.js'
+import { rateLimits } from './rate-limits.js'
+import { rest } from './rest.js'
+import { serverTiming } from './server-timing.js'
+
+export interface AppParts {
+  readonly host: EngineHost
+  readonly catalog: Catalog
+  readonly config: Config
+  readonly logger?: FastifyServerOptions['loggerInstance']
+}
+
+/** Ready to listen. Closing it closes neither host nor catalog: who made them closes them. */
+export async function buildApp({ host, catalog, config, logger }: AppParts): Promise<FastifyInstance> {
+  const { maxBodyBytes } = config
+  const app: FastifyInstance = Fastify({
+    ...(logger && { loggerInstance: logger }),
+    disableRequestLogging: true,
+    bodyLimit: maxBodyBytes,
+    genReqId: () => randomUUID(),
+    forceCloseConnections: 'idle',
+    return503OnClosing: true,
+    // a key named __proto__ is refused, not dropped
+    onProtoPoisoning: 'error',
+    onConstructorPoisoning: 'error',
+    routerOptions: { ignoreTrailingSlash: true, maxParamLength: 512 },
+    // Fastify's own validation is not used; where a plugin does, it must not convert or drop anything
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false } },
+    frameworkErrors: (error, request, reply) => sendProblem(translate(error, { request, maxBodyBytes }), request, reply),
+    clientErrorHandler: malformedHttp,
+  })
+  const context: Context = { host, catalog, config, classEmbeddings: new ClassEmbeddings() }
+  const doors: Doors = { context, invoker: new Invoker(context) }
+
+  app.removeContentTypeParser('text/plain')
+  serverTiming(app)
+  errorHandler(app, { maxBodyBytes })
+  const refuseOtherMethods = watchMethods(app)
+  await app.register(helmet, {
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: {
+        defaultSrc: ["'self'"],
+        // both UIs set styles on elements; no script is inline
+        styleSrc: ["'self'", "'unsafe-inline'"],
+        imgSrc: ["'self'", 'data:', 'blob:'],
+        fontSrc: ["'self'", 'data:'],
+        workerSrc: ["'self'", 'blob:'],
+        objectSrc: ["'none'"],
+        baseUri: ["'self'"],
+        formAction: ["'self'"],
+        frameAncestors: ["'self'"],
+      },
+    },
+    // pages of other ports of this machine may show images
+    crossOriginResourcePolicy: { policy: 'same-site' },
+    crossOriginOpenerPolicy: false,
+    originAgentCluster: false,
+    // TLS, where there is any, ends before this server
+    strictTransportSecurity: false,
+  })
+  await app.register(cors, {
+    origin: (origin, allow) => allow(null, origin !== undefined && isLocalOrigin(origin)),
+    methods: ['GET', 'HEAD', 'POST', 'DELETE'],
+    exposedHeaders: [
+      'etag',
+      'location',
+      'server-timing',
+      'retry-after',
+      'ratelimit-limit',
+      'ratelimit-remaining',
+      'ratelimit-reset',
+      'refract-cache',
+    ],
+  })
+  await app.register(accepts)
+
+  const authenticator = new Authenticator(catalog, config.host)
+  app.decorateRequest('caller')
+  app.addHook('onRequest', async (request) => {
+    const { scope } = request.routeOptions.config
+    if (scope !== undefined) {
+      request.caller = await authenticator.authenticate(request)
+      if (scope !== 'any') authorize(request.caller, scope)
+    }
+    if (Number(request.headers['content-length'] ?? 0) > maxBodyBytes) throw new HttpError('BODY_TOO_LARGE', { maximum: maxBodyBytes })
+  })
+  app.addHook('onResponse', async ({ method, url, ip, id, log }, { statusCode, elapsedTime }) => {
+    log.info({ method, url, status: statusCode, ms: Math.round(elapsedTime), ip, requestId: id }, 'request')
+  })
+  await rateLimits(app, config)
+
+  metrics(app, context)
+  health(app, context)
+  rest(app, doors)
+  await imageRoutes(app, doors)
+  await app.register(graphql, {
+    context,
+    invoker: doors.invoker,
+    callOf,
+    onlyPost: ({ method, url }) => new HttpError('METHOD_NOT_ALLOWED', { method, url, allowed: ['POST'] }),
+    describe: (error, request) => describeError(translate(error, { request, maxBodyBytes }), request),
+  })
+  await docs(app)
+  landing(app, context)
+  refuseOtherMethods()
+  return app
+}

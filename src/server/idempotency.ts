@@ -1,0 +1,32 @@
+/**
+ * `Idempotency-Key` on a POST that creates: the same key with the same content is the same request, with other content a mistake.
+ * What is created here is addressed by its content, so repeating is harmless by itself; the key only has to be held to its content.
+ * @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
+ */
+
+import { createHash } from 'node:crypto'
+import type { FastifyRequest } from 'fastify'
+import { LRUCache } from 'lru-cache'
+import { RequestError } from '../operations/errors.js'
+
+const KEEP_FOR_MS = 24 * 60 * 60 * 1000
+
+export class IdempotencyKeys {
+  readonly #contents = new LRUCache<string, string>({ max: 10_000, ttl: KEEP_FOR_MS })
+
+  /** @throws IDEMPOTENCY_KEY_INVALID when the key is malformed, or was used with other content */
+  check(request: FastifyRequest, content: Uint8Array): void {
+    const key = request.headers['idempotency-key']
+    if (key === undefined) return
+    if (typeof key !== 'string' || !/^[\x21-\x7e]{1,255}$/.test(key)) {
+      throw new RequestError('IDEMPOTENCY_KEY_INVALID', { problem: 'it must be 1 to 255 visible ASCII characters' })
+    }
+    const hash = createHash('sha256').update(content).digest('hex')
+    const whose = `${request.caller.keyId ?? ''} ${key}`
+    const before = this.#contents.get(whose)
+    if (before !== undefined && before !== hash) {
+      throw new RequestError('IDEMPOTENCY_KEY_INVALID', { problem: 'it was used before with other content' })
+    }
+    this.#contents.set(whose, hash)
+  }
+}

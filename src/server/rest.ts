@@ -1,0 +1,66 @@
+/**
+ * The routes of the table: each is its operation and the way its answer is written.
+ */
+
+import { Readable } from 'node:stream'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { fixedLimits } from '../operations/limits.js'
+import type { Call } from '../operations/operation.js'
+import { callOf, type Doors } from './doors.js'
+import { encode } from './encode.js'
+import { JSON_TYPE, negotiate, tensorTypes } from './negotiate.js'
+import { fromQuery } from './query-values.js'
+import { pathParameters, type Route, routes } from './routes.js'
+
+export function rest(app: FastifyInstance, doors: Doors): void {
+  for (const route of routes) {
+    app.route({
+      method: route.method,
+      url: route.path.replaceAll(/\{(\w+)\}/g, ':$1'),
+      config: { scope: route.operation.scope },
+      handler: (request, reply) => answer(route, { request, reply, doors }),
+    })
+  }
+}
+
+async function answer(route: Route, { request, reply, doors }: { request: FastifyRequest; reply: FastifyReply; doors: Doors }) {
+  // before anything is computed: an answer that nobody can read is not worth a run
+  const type = negotiate(request, reply, route.tensors ? tensorTypes : [JSON_TYPE])
+  const input = inputOf(route, request)
+  const encoding = isRecord(input) && input.encoding === 'base64' ? 'base64' : 'json'
+  const isNumbersAsText = route.tensors !== undefined && type === JSON_TYPE && encoding === 'json'
+  const call: Call = {
+    ...callOf(request, reply),
+    ...(isNumbersAsText && { maxNumbers: { limit: 'jsonNumbers', value: fixedLimits.jsonNumbers } as const }),
+  }
+  const output = await doors.invoker.invoke(route.operation, input, { ...call, caller: request.caller })
+
+  const started = performance.now()
+  const metadata = metadataOf(output)
+  const tensors = () => route.tensors!(output as never, input as Record<string, unknown>)
+  const { chunks } = await encode(type, { output, encoding, tensors, metadata, signal: call.signal })
+  call.timing('encode', performance.now() - started)
+
+  const bytes = chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0)
+  if (metadata.cache !== undefined) reply.header('refract-cache', metadata.cache)
+  reply.type(type === JSON_TYPE ? 'application/json; charset=utf-8' : type).header('content-length', bytes)
+  return reply.send(chunks.length === 1 ? chunks[0] : Readable.from(chunks, { objectMode: false }))
+}
+
+const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** The plain texts of an answer (`model`, `tower`, `cache`), for binary forms and headers. */
+function metadataOf(output: unknown): Record<string, string> {
+  return isRecord(output) && !('dtype' in output)
+    ? Object.fromEntries(Object.entries(output).filter((entry): entry is [string, string] => typeof entry[1] === 'string'))
+    : {}
+}
+
+function inputOf({ operation, method, path }: Route, request: FastifyRequest): unknown {
+  if (method === 'POST') return request.body
+  const query = request.query as Record<string, unknown>
+  const params = request.params as Record<string, string>
+  // the path says it; a query parameter of the same name would say it twice
+  const twice = pathParameters(path).filter((name) => name in query)
+  return fromQuery(operation.input, { ...query, ...params, ...Object.fromEntries(twice.map((name) => [`${name} (query)`, query[name]])) })
+}

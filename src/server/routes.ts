@@ -1,0 +1,59 @@
+/**
+ * Where each operation is over REST. Validation, negotiation and the OpenAPI document derive from this table and the declarations.
+ */
+
+import type { Static, TSchema } from 'typebox'
+import type { Tensor } from '../engine/tensor.js'
+import type { Operation } from '../operations/operation.js'
+import { operations } from '../operations/operations.js'
+
+type TensorsOf = (output: never, input: Readonly<Record<string, unknown>>) => Readonly<Record<string, Tensor>>
+
+export interface Route {
+  readonly operation: Operation
+  readonly method: 'GET' | 'POST'
+  /** With `{name}` where an input field stands in the path; the rest is the query of a GET, the JSON body of a POST. */
+  readonly path: string
+  readonly tag: string
+  /** Present when the answer also comes in binary forms: its tensors, by name. */
+  readonly tensors?: TensorsOf
+}
+
+/** Ties the types of `tensors` to those of the operation. */
+function route<I extends TSchema, O extends TSchema>(
+  method: Route['method'],
+  path: string,
+  about: {
+    readonly operation: Operation<I, O>
+    readonly tag: string
+    readonly tensors?: (output: Static<O>, input: Static<I>) => Readonly<Record<string, Tensor>>
+  },
+): Route {
+  return { method, path, ...about } as unknown as Route
+}
+
+const { capabilities, models, model, hookPoints, images, forward, cache, activation } = operations
+
+export const routes: readonly Route[] = [
+  route('GET', '/v1/capabilities', { operation: capabilities, tag: 'server' }),
+  route('GET', '/v1/models', { operation: models, tag: 'models' }),
+  route('GET', '/v1/models/{id}', { operation: model, tag: 'models' }),
+  route('GET', '/v1/models/{model}/hooks', { operation: hookPoints, tag: 'models' }),
+  route('GET', '/v1/images', { operation: images, tag: 'images' }),
+  route('POST', '/v1/forward', {
+    operation: forward,
+    tag: 'runs',
+    tensors: ({ activations, output }) => ({ ...activations, ...(output && { output }) }),
+  }),
+  route('GET', '/v1/caches/{id}', { operation: cache, tag: 'runs' }),
+  route('GET', '/v1/caches/{cache}/{hookPoint}', {
+    operation: activation,
+    tag: 'runs',
+    tensors: (tensor, { hookPoint }) => ({ [hookPoint]: tensor }),
+  }),
+]
+
+/** The names in `{}` of a path. */
+export function pathParameters(path: string): string[] {
+  return [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name!)
+}

@@ -1,0 +1,31 @@
+/**
+ * `Server-Timing` on every answer: where the time went, in milliseconds.
+ */
+
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { TimingName } from '../operations/operation.js'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    timings: Map<TimingName, number>
+    startedAt: number
+  }
+}
+
+export function addTiming(request: FastifyRequest, name: TimingName, ms: number): void {
+  request.timings.set(name, (request.timings.get(name) ?? 0) + ms)
+}
+
+export function serverTiming(app: FastifyInstance): void {
+  app.decorateRequest('timings')
+  app.decorateRequest('startedAt', 0)
+  app.addHook('onRequest', async (request) => {
+    request.timings = new Map()
+    request.startedAt = performance.now()
+  })
+  app.addHook('onSend', async (request, reply) => {
+    const total = performance.now() - request.startedAt
+    const entries = [...request.timings, ['total', total] as const]
+    reply.header('server-timing', entries.map(([name, ms]) => `${name};dur=${ms.toFixed(2)}`).join(', '))
+  })
+}
