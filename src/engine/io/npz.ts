@@ -9,7 +9,8 @@ import type { ByteSource } from './byte-source.js'
 import type { NamedTensors } from './named-tensors.js'
 import { npyChunks, readNpy } from './npy.js'
 import { invalidFile, quoted } from './refusals.js'
-import { readZipDirectory, readZipEntry, zipChunks } from './zip.js'
+import { readZipDirectory, readZipEntry } from './zip-reader.js'
+import { zipChunks } from './zip-writer.js'
 
 /** An uncompressed .npz file as chunks to send one after another; the tensors' own bytes are among them, not copied. */
 export function npzChunks(tensors: NamedTensors): Uint8Array[] {

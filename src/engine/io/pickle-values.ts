@@ -35,7 +35,12 @@ export interface PickleRecord extends PickleObject {
   readonly class: string
   readonly args: readonly PickleValue[]
   state: PickleValue
+  /** What it contains, when its class derives from a list or a dictionary. */
+  items?: PickleValue[] | PickleMap
 }
+
+/** A pickle that is damaged, or that asks for more than is given. */
+export class PickleError extends Error {}
 
 export function isPickleObject(value: PickleValue | undefined): value is PickleObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value) && 'kind' in value
@@ -43,6 +48,25 @@ export function isPickleObject(value: PickleValue | undefined): value is PickleO
 
 export function isRecord(value: PickleValue): value is PickleRecord {
   return isPickleObject(value) && value.kind === 'record'
+}
+
+export function isGlobal(value: PickleValue | undefined): value is PickleGlobal {
+  return isPickleObject(value) && value.kind === 'global'
+}
+
+export function makeRecord(className: string, args: readonly PickleValue[]): PickleRecord {
+  return { kind: 'record', class: className, args, state: null }
+}
+
+export function isCount(value: PickleValue | undefined): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+}
+
+/** The items of a list, tuple or set. @throws PickleError when it is none */
+export function listOf(value: PickleValue | undefined): readonly PickleValue[] {
+  if (value instanceof Set) return [...value]
+  if (!Array.isArray(value)) throw new PickleError('the pickle has something else where a list belongs')
+  return value
 }
 
 /** Plain data as it is shown and stored: what JSON has, and big integers as decimal strings. */
@@ -61,7 +85,7 @@ const maxShownKeyParts = 8
 
 /**
  * A pickled value as plain data: maps become objects without a prototype, bytes become `{ bytes: length }`, records
- * `{ class, args, state }` without what is empty, NaN and the infinities their names.
+ * `{ class, args, state, items }` without what is empty, NaN and the infinities their names.
  *
  * @throws RangeError when it refers to itself, is nested too deeply, or is too large to be written out
  */
@@ -94,6 +118,7 @@ export function plainData(value: PickleValue, options: PlainDataOptions = {}): P
         class: value.class,
         ...(value.args.length > 0 && { args: convert([...value.args], depth + 1) }),
         ...(value.state !== null && { state: convert(value.state, depth + 1) }),
+        ...(value.items !== undefined && { items: convert(value.items, depth + 1) }),
       }
     }
     return show?.(value) ?? (value.kind === 'global' ? (value as PickleGlobal).path : { kind: value.kind })

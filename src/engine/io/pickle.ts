@@ -9,7 +9,7 @@
  * @see Python's `Lib/pickletools.py`, which documents every opcode
  */
 
-import type { PickleMap, PickleValue } from './pickle-values.js'
+import { isRecord, PickleError, type PickleMap, type PickleValue } from './pickle-values.js'
 
 /** What the names and calls of a pickle mean. Each function may throw to refuse. */
 export interface PicklePolicy {
@@ -22,9 +22,6 @@ export interface PicklePolicy {
   /** The object behind a persistent id: how torch refers to its storages. */
   persistent(id: PickleValue): PickleValue
 }
-
-/** A pickle that is damaged, or that asks for more than this reader gives. */
-export class PickleError extends Error {}
 
 const maxInstructions = 10_000_000
 const maxContainers = 1_000_000
@@ -256,13 +253,21 @@ function list(value: PickleValue): PickleValue[] {
 }
 
 function append(m: Machine, items: readonly PickleValue[]): void {
-  const target = top(m)
+  const target = itemsOf(m, () => [])
   if (!Array.isArray(target)) throw new PickleError('the pickle appends to something that is not a list')
   for (const item of items) target.push(item)
 }
 
+/** What the items that follow go into: the container on top, or the inside of an object whose class derives from one. */
+function itemsOf(m: Machine, empty: () => PickleValue[] | PickleMap): PickleValue {
+  const target = top(m)
+  if (!isRecord(target)) return target
+  target.items ??= container(m, empty())
+  return target.items
+}
+
 function topMap(m: Machine): PickleMap {
-  const map = top(m)
+  const map = itemsOf(m, () => new Map())
   if (!(map instanceof Map)) throw new PickleError('the pickle sets keys of something that is not a dictionary')
   return map
 }

@@ -8,11 +8,13 @@
 import { allocate, elementCount, type Tensor } from '../tensor.js'
 import type { ByteSource } from './byte-source.js'
 import { decodeElements, elementTypes, engineType, readElements, requireArraySize } from './element-types.js'
-import { PickleError, readPickle } from './pickle.js'
-import type { PickleValue } from './pickle-values.js'
+import { readPickle } from './pickle.js'
+import { PickleError, type PickleValue } from './pickle-values.js'
 import { invalidFile, quoted } from './refusals.js'
-import { isContiguous, lastElement, type TorchTensor, torchPolicy } from './torch-values.js'
-import { checkCrc, crcOf, locateEntry, readZipDirectory, readZipEntry, type ZipDirectory, type ZipEntry } from './zip.js'
+import { torchPolicy } from './torch-policy.js'
+import { isContiguous, lastElement, type TorchTensor } from './torch-tensors.js'
+import { crcOf } from './zip-layout.js'
+import { checkCrc, locateEntry, readZipDirectory, readZipEntry, type ZipDirectory, type ZipEntry } from './zip-reader.js'
 
 export interface TorchCheckpoint {
   readonly file: string

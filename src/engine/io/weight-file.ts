@@ -4,12 +4,13 @@
 
 import type { Tensor } from '../tensor.js'
 import type { ByteSource } from './byte-source.js'
-import { keyText, type PickleMap, type PickleValue, type PlainData, plainData } from './pickle-values.js'
+import { isNumpyArray } from './numpy-values.js'
+import { keyText, type PickleMap, type PickleObject, type PickleValue, type PlainData, plainData } from './pickle-values.js'
 import { invalidFile, quoted } from './refusals.js'
 import { looksLikeSafetensors, readSafetensor, readSafetensorsHeader } from './safetensors.js'
 import { openTorchCheckpoint, refuseOldTorchFormats, type TorchCheckpointOptions } from './torch-checkpoint.js'
-import { isTorchTensor, type NumpyArray, type TorchTensor } from './torch-values.js'
-import { looksLikeZip } from './zip.js'
+import { isTorchTensor, type TorchDType, type TorchTensor } from './torch-tensors.js'
+import { looksLikeZip } from './zip-reader.js'
 
 export interface WeightEntry {
   /** As stored: `float32`, `float16`, `bfloat16`, `int64`, ... */
@@ -151,15 +152,10 @@ function describeRest(file: string, besides: PickleMap): Readonly<Record<string,
   }
 }
 
-function describeObject(object: PickleValue): PlainData | undefined {
+function describeObject(object: PickleObject): PlainData | undefined {
   if (isTorchTensor(object)) return { tensor: { dtype: object.dtype, shape: object.shape } }
-  const { kind } = object as { kind: string }
-  if (kind === 'torch-dtype') return (object as unknown as { name: string }).name
-  if (kind === 'ndarray') {
-    const { array } = object as NumpyArray
-    return { array: array === undefined ? null : { dtype: array.dtype, shape: array.shape } }
-  }
-  return undefined
+  if (isNumpyArray(object)) return { array: object.array === undefined ? null : { dtype: object.array.dtype, shape: object.array.shape } }
+  return object.kind === 'torch-dtype' ? (object as TorchDType).name : undefined
 }
 
 const prefixes = ['module.', '_orig_mod.']
@@ -184,7 +180,7 @@ export function stripSharedPrefix(weights: WeightFile): WeightFile {
 
 function asFloat32(tensor: Tensor): Tensor {
   return tensor.dtype === 'float64'
-    ? { dtype: 'float32', shape: tensor.shape, data: Float32Array.from(tensor.data as Float64Array) }
+    ? { dtype: 'float32', shape: tensor.shape, data: new Float32Array(tensor.data as Float64Array) }
     : tensor
 }
 

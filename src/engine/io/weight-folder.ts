@@ -156,7 +156,7 @@ function joinShards(
     format: first.format,
     files: [...shards.keys()],
     entries,
-    metadata: Object.assign({}, ...[...shards.values()].map(({ metadata }) => metadata)),
+    metadata: Object.assign(Object.create(null), ...[...shards.values()].map(({ metadata }) => metadata)),
     unwrapped: first.unwrapped,
     strippedPrefix: '',
     read: async (name) => {

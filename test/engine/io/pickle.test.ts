@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { PickleError, type PicklePolicy, readPickle } from '../../../src/engine/io/pickle.js'
-import { type PickleValue, plainData } from '../../../src/engine/io/pickle-values.js'
+import { type PicklePolicy, readPickle } from '../../../src/engine/io/pickle.js'
+import { PickleError, type PickleValue, plainData } from '../../../src/engine/io/pickle-values.js'
 import { pickle, text, u32, u64 } from './write-pickle.js'
 
 /** Shows every name and call, and refuses none. */
@@ -98,8 +98,7 @@ describe('a pickle that is damaged or hostile is refused', () => {
     ['three million memo entries', ['N', '\x94'.repeat(3_000_000), '.'], /memoizes more than/],
     ['eleven million instructions', ['N'.repeat(11_000_000), '.'], /more than 10000000 instructions/],
   ])('%s', (_, parts, message) => {
-    expect(() => read(parts)).toThrow(PickleError)
-    expect(() => read(parts)).toThrow(message)
+    expect(() => read(parts)).toThrow(expect.objectContaining({ constructor: PickleError, message: expect.stringMatching(message) }))
   })
 
   test('nesting a million levels deep overflows nothing', () => {

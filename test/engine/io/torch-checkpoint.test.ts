@@ -4,7 +4,7 @@ import { bytesSource } from '../../../src/engine/io/byte-source.js'
 import { joinChunks } from '../../../src/engine/io/named-tensors.js'
 import { openTorchCheckpoint } from '../../../src/engine/io/torch-checkpoint.js'
 import { openWeights } from '../../../src/engine/io/weight-file.js'
-import { zipChunks } from '../../../src/engine/io/zip.js'
+import { zipChunks } from '../../../src/engine/io/zip-writer.js'
 import { expectedTensors, expectTensor, fixtureBytes } from './fixtures.js'
 import { call, dictionary, global, int, pickle, storage, tensor, text, torchArchive, tuple } from './write-pickle.js'
 
@@ -120,6 +120,8 @@ describe('nothing but tensors and plain data is made', () => {
     ['numpy', 'load'],
     ['collections', 'OrderedDict.fromkeys'],
     ['__main__', 'hasOwnProperty'],
+    ['constructor', 'constructor'],
+    ['torch._utils', '_rebuild_tensor_of_something'],
     ['', ''],
   ])('%s.%s is refused', async (module, name) => {
     await expect(open(dictionary(['w', call(global(module, name), text('id'))]))).rejects.toMatchObject({ code: 'FILE_UNSAFE' })
@@ -151,6 +153,12 @@ describe('nothing but tensors and plain data is made', () => {
     ],
   ])('%s is refused', async (_, value, message) => {
     await expect(open(dictionary(['w', value]))).rejects.toMatchObject({ code: 'FILE_INVALID', message: expect.stringMatching(message) })
+  })
+
+  test('a tensor subclass is not rebuilt by an unknown function, even where unknown classes are records', async () => {
+    const value = call(global('torch._tensor', '_rebuild_from_type_v2'), global('torch._utils', '_rebuild_tensor_x'), 'N', ')', 'N')
+    const archive = torchArchive(pickle(dictionary(['w', value]), '.'))
+    await expect(openWeights(archive, 'model.pt', { opaqueGlobals: true })).rejects.toThrow(/tensor subclass/)
   })
 
   test('a text argument passed again and again is refused before it fills the memory', async () => {

@@ -103,6 +103,9 @@ describe('a checkpoint that refers to code', () => {
           dtype: 'float32',
           layers: [1, 2],
           nested: { class: '__main__.Inner', state: { lr: 1e-3 } },
+          settings: { class: '__main__.Settings', state: { frozen: true }, items: { lr: 0.5 } },
+          names: { class: '__main__.Names', items: ['a', 'b'] },
+          kind: { class: '__main__.Kind', args: [1] },
         },
       },
     })

@@ -2,7 +2,7 @@
 
 import { type ByteSource, bytesSource } from '../../../src/engine/io/byte-source.js'
 import { joinChunks } from '../../../src/engine/io/named-tensors.js'
-import { zipChunks } from '../../../src/engine/io/zip.js'
+import { zipChunks } from '../../../src/engine/io/zip-writer.js'
 
 type Part = string | Uint8Array | readonly Part[]
 

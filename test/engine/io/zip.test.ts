@@ -3,7 +3,9 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type ByteSource, bytesSource } from '../../../src/engine/io/byte-source.js'
 import { joinChunks } from '../../../src/engine/io/named-tensors.js'
-import { crcOf, readZipDirectory, readZipEntry, zipChunks } from '../../../src/engine/io/zip.js'
+import { crcOf } from '../../../src/engine/io/zip-layout.js'
+import { readZipDirectory, readZipEntry } from '../../../src/engine/io/zip-reader.js'
+import { zipChunks } from '../../../src/engine/io/zip-writer.js'
 import { fixtureBytes } from './fixtures.js'
 
 const bytesOf = (text: string) => new Uint8Array(Buffer.from(text, 'latin1'))

@@ -1,17 +1,16 @@
 /**
- * Zip archives, as far as .npz files and torch checkpoints need them: the directory of an archive that may be hostile, its entries, and a
- * writer of stored (uncompressed) entries that never copies what it stores.
+ * Reading zip archives, as far as .npz files and torch checkpoints need it: the directory of an archive that may be hostile, and its
+ * entries.
  *
  * The reader believes nothing: entries lie within the file, in order, without overlapping; sizes that contradict each other, encryption,
- * several disks and anything before or between the known parts are refused; memory is bounded by what the caller allows.
- *
- * @see PKWARE APPNOTE.TXT 6.3.10, sections 4.3 (layout) and 4.5.3 (zip64)
+ * several disks and anything before or after the known parts are refused; memory is bounded by what the caller allows.
  */
 
 import { promisify } from 'node:util'
-import { crc32, inflateRaw } from 'node:zlib'
+import { inflateRaw } from 'node:zlib'
 import type { ByteSource } from './byte-source.js'
 import { invalidFile, quoted } from './refusals.js'
+import { crcOf, max16, max32, recordBytes, signature, view } from './zip-layout.js'
 
 export interface ZipEntry {
   readonly name: string
@@ -30,22 +29,6 @@ export interface ZipDirectory {
   readonly file: string
   readonly entries: ReadonlyMap<string, ZipEntry>
 }
-
-const signature = {
-  local: 0x04034b50,
-  central: 0x02014b50,
-  end: 0x06054b50,
-  end64: 0x06064b50,
-  locator64: 0x07064b50,
-  descriptor: 0x08074b50,
-} as const
-const localHeaderBytes = 30
-const centralHeaderBytes = 46
-const endBytes = 22
-const end64Bytes = 56
-const locator64Bytes = 20
-const max16 = 0xffff
-const max32 = 0xffffffff
 
 const maxEntries = 100_000
 const maxDirectoryBytes = 2 ** 25
@@ -80,7 +63,7 @@ export async function readZipDirectory(source: ByteSource, file: string): Promis
   const entries = new Map<string, ZipEntry>()
   for (const [i, entry] of parsed.entries()) {
     const endOffset = parsed[i + 1]?.headerOffset ?? offset
-    if (entry.headerOffset + localHeaderBytes + entry.storedSize > endOffset) {
+    if (entry.headerOffset + recordBytes.local + entry.storedSize > endOffset) {
       throw invalidFile(file, `zip entry ${quoted(entry.name)} overlaps what follows it or reaches beyond the file.`)
     }
     if (entries.has(entry.name)) throw invalidFile(file, `the zip archive has two entries named ${quoted(entry.name)}.`)
@@ -93,12 +76,12 @@ export async function readZipDirectory(source: ByteSource, file: string): Promis
 export async function locateEntry(source: ByteSource, directory: ZipDirectory, entry: ZipEntry): Promise<number> {
   const disagree = (what: string) =>
     invalidFile(directory.file, `zip entry ${quoted(entry.name)}: its header and the directory disagree about ${what}.`)
-  const header = view(await source.read(entry.headerOffset, localHeaderBytes))
+  const header = view(await source.read(entry.headerOffset, recordBytes.local))
   if (header.getUint32(0, true) !== signature.local) throw disagree('where it is')
   const nameLength = header.getUint16(26, true)
-  const start = entry.headerOffset + localHeaderBytes + nameLength + header.getUint16(28, true)
+  const start = entry.headerOffset + recordBytes.local + nameLength + header.getUint16(28, true)
   if (start + entry.storedSize > entry.endOffset) throw disagree('its length')
-  const name = decodeName(await source.read(entry.headerOffset + localHeaderBytes, nameLength))
+  const name = decodeName(await source.read(entry.headerOffset + recordBytes.local, nameLength))
   if (name !== entry.name) throw disagree('its name')
   if ((header.getUint16(8, true) !== 0) !== entry.compressed) throw disagree('its compression')
   // Sizes follow the content (a "data descriptor") when bit 3 is set, and are in the zip64 field when they are all ones.
@@ -134,14 +117,6 @@ export function checkCrc(file: string, entry: ZipEntry, crc: number): void {
   if (crc !== entry.crc) throw invalidFile(file, `zip entry ${quoted(entry.name)} is damaged: its checksum does not match its content.`)
 }
 
-/** CRC-32, also of a part that continues another. */
-export function crcOf(bytes: Uint8Array, previous = 0): number {
-  let crc = previous
-  // zlib counts in 32 bits.
-  for (let at = 0; at < bytes.length; at += 2 ** 30) crc = crc32(bytes.subarray(at, at + 2 ** 30), crc)
-  return crc
-}
-
 async function inflateEntry(file: string, entry: ZipEntry, stored: Uint8Array): Promise<Uint8Array> {
   try {
     // Stops at the promised size: an entry that would grow beyond it is refused by then, whatever it would have become.
@@ -155,12 +130,13 @@ async function inflateEntry(file: string, entry: ZipEntry, stored: Uint8Array): 
 
 /** Finds the directory from the end of the file; the end record must be the last thing in it. */
 async function findDirectory(source: ByteSource, file: string): Promise<{ offset: number; size: number; count: number }> {
-  const tailLength = Math.min(source.size, endBytes + max16 + locator64Bytes)
+  const tailLength = Math.min(source.size, recordBytes.end + max16 + recordBytes.locator64)
   const tailOffset = source.size - tailLength
   const tail = await source.read(tailOffset, tailLength)
   const data = view(tail)
-  let at = tailLength - endBytes
-  while (at >= 0 && !(data.getUint32(at, true) === signature.end && at + endBytes + data.getUint16(at + 20, true) === tailLength)) at--
+  let at = tailLength - recordBytes.end
+  while (at >= 0 && !(data.getUint32(at, true) === signature.end && at + recordBytes.end + data.getUint16(at + 20, true) === tailLength))
+    at--
   if (at < 0) throw invalidFile(file, 'is not a complete zip archive: its directory, at the end, is missing. Was the download cut short?')
 
   const endOffset = tailOffset + at
@@ -170,11 +146,11 @@ async function findDirectory(source: ByteSource, file: string): Promise<{ offset
   let directoryEnd = endOffset
   if (data.getUint32(at + 4, true) !== 0 || data.getUint16(at + 8, true) !== count)
     throw invalidFile(file, 'is one part of a zip archive of several disks.')
-  if (at >= locator64Bytes && data.getUint32(at - locator64Bytes, true) === signature.locator64) {
-    directoryEnd = unsigned64(file, data, at - locator64Bytes + 8)
-    if (directoryEnd + end64Bytes > endOffset - locator64Bytes)
+  if (at >= recordBytes.locator64 && data.getUint32(at - recordBytes.locator64, true) === signature.locator64) {
+    directoryEnd = unsigned64(file, data, at - recordBytes.locator64 + 8)
+    if (directoryEnd + recordBytes.end64 > endOffset - recordBytes.locator64)
       throw invalidFile(file, "the zip archive's zip64 record is outside the file.")
-    const record = view(await source.read(directoryEnd, end64Bytes))
+    const record = view(await source.read(directoryEnd, recordBytes.end64))
     if (record.getUint32(0, true) !== signature.end64) throw invalidFile(file, "the zip archive's zip64 record is missing.")
     if (record.getUint32(16, true) !== 0 || record.getUint32(20, true) !== 0)
       throw invalidFile(file, 'is one part of a zip archive of several disks.')
@@ -188,14 +164,14 @@ async function findDirectory(source: ByteSource, file: string): Promise<{ offset
 
 function parseCentralHeader(file: string, bytes: Uint8Array, at: number): { entry: Omit<ZipEntry, 'endOffset'>; next: number } {
   const cut = () => invalidFile(file, "the zip archive's directory is damaged.")
-  if (at + centralHeaderBytes > bytes.length) throw cut()
+  if (at + recordBytes.central > bytes.length) throw cut()
   const header = view(bytes.subarray(at))
   if (header.getUint32(0, true) !== signature.central) throw cut()
-  const nameEnd = at + centralHeaderBytes + header.getUint16(28, true)
+  const nameEnd = at + recordBytes.central + header.getUint16(28, true)
   const extraEnd = nameEnd + header.getUint16(30, true)
   const next = extraEnd + header.getUint16(32, true)
   if (next > bytes.length) throw cut()
-  const name = decodeName(bytes.subarray(at + centralHeaderBytes, nameEnd))
+  const name = decodeName(bytes.subarray(at + recordBytes.central, nameEnd))
 
   const flags = header.getUint16(8, true)
   const method = header.getUint16(10, true)
@@ -247,119 +223,4 @@ function decodeName(bytes: Uint8Array): string {
   } catch {
     return Buffer.from(bytes).toString('latin1')
   }
-}
-
-function view(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-}
-
-// --- writing
-
-export interface ZipContent {
-  readonly name: string
-  /** The content, in pieces, which are passed on as they are. */
-  readonly chunks: readonly Uint8Array[]
-}
-
-/** 1980-01-01, the earliest date that zip can say: the same content makes the same bytes. */
-const dosDate = 0x21
-
-/**
- * A zip archive of stored entries, as chunks to send one after another; the content's own chunks are among them, not copied. zip64 records
- * are written where an archive needs them and only there.
- */
-export function zipChunks(contents: readonly ZipContent[]): Uint8Array[] {
-  const chunks: Uint8Array[] = []
-  const central: Uint8Array[] = []
-  let offset = 0
-  for (const content of contents) {
-    const name = new TextEncoder().encode(content.name)
-    const size = content.chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0)
-    const crc = content.chunks.reduce((crc, chunk) => crcOf(chunk, crc), 0)
-    const local = localHeader({ name, size, crc })
-    central.push(centralHeader({ name, size, crc, offset }))
-    chunks.push(local, ...content.chunks)
-    offset += local.byteLength + size
-  }
-  const size = central.reduce((sum, header) => sum + header.byteLength, 0)
-  chunks.push(...central, endRecord({ count: contents.length, size, offset }))
-  return chunks
-}
-
-interface EntryFields {
-  readonly name: Uint8Array
-  readonly size: number
-  readonly crc: number
-}
-
-function localHeader({ name, size, crc }: EntryFields): Uint8Array {
-  const wide = size >= max32
-  const bytes = new Uint8Array(localHeaderBytes + name.length + (wide ? 20 : 0))
-  const data = view(bytes)
-  data.setUint32(0, signature.local, true)
-  writeShared(data, 4, { size, crc, wide })
-  data.setUint16(26, name.length, true)
-  data.setUint16(28, wide ? 20 : 0, true)
-  bytes.set(name, localHeaderBytes)
-  if (wide) writeWide(data, localHeaderBytes + name.length, [size, size])
-  return bytes
-}
-
-function centralHeader({ name, size, crc, offset }: EntryFields & { offset: number }): Uint8Array {
-  const wide = [...(size >= max32 ? [size, size] : []), ...(offset >= max32 ? [offset] : [])]
-  const extraBytes = wide.length > 0 ? 4 + 8 * wide.length : 0
-  const bytes = new Uint8Array(centralHeaderBytes + name.length + extraBytes)
-  const data = view(bytes)
-  data.setUint32(0, signature.central, true)
-  data.setUint16(4, wide.length > 0 ? 45 : 20, true)
-  writeShared(data, 6, { size, crc, wide: wide.length > 0 })
-  data.setUint16(28, name.length, true)
-  data.setUint16(30, extraBytes, true)
-  data.setUint32(42, Math.min(offset, max32), true)
-  bytes.set(name, centralHeaderBytes)
-  if (wide.length > 0) writeWide(data, centralHeaderBytes + name.length, wide)
-  return bytes
-}
-
-/** The fields that a local and a central header share, from "version needed" to the content's size. */
-function writeShared(data: DataView, at: number, { size, crc, wide }: { size: number; crc: number; wide: boolean }): void {
-  data.setUint16(at, wide ? 45 : 20, true)
-  // Bit 11: the name is UTF-8.
-  data.setUint16(at + 2, 0x800, true)
-  data.setUint16(at + 8, dosDate, true)
-  data.setUint32(at + 10, crc, true)
-  data.setUint32(at + 14, Math.min(size, max32), true)
-  data.setUint32(at + 18, Math.min(size, max32), true)
-}
-
-function writeWide(data: DataView, at: number, values: readonly number[]): void {
-  data.setUint16(at, 1, true)
-  data.setUint16(at + 2, 8 * values.length, true)
-  for (const [i, value] of values.entries()) data.setBigUint64(at + 4 + 8 * i, BigInt(value), true)
-}
-
-function endRecord({ count, size, offset }: { count: number; size: number; offset: number }): Uint8Array {
-  const wide = count >= max16 || size >= max32 || offset >= max32
-  const bytes = new Uint8Array((wide ? end64Bytes + locator64Bytes : 0) + endBytes)
-  const data = view(bytes)
-  if (wide) {
-    data.setUint32(0, signature.end64, true)
-    data.setBigUint64(4, BigInt(end64Bytes - 12), true)
-    data.setUint16(12, 45, true)
-    data.setUint16(14, 45, true)
-    data.setBigUint64(24, BigInt(count), true)
-    data.setBigUint64(32, BigInt(count), true)
-    data.setBigUint64(40, BigInt(size), true)
-    data.setBigUint64(48, BigInt(offset), true)
-    data.setUint32(end64Bytes, signature.locator64, true)
-    data.setBigUint64(end64Bytes + 8, BigInt(offset + size), true)
-    data.setUint32(end64Bytes + 16, 1, true)
-  }
-  const at = bytes.length - endBytes
-  data.setUint32(at, signature.end, true)
-  data.setUint16(at + 8, Math.min(count, max16), true)
-  data.setUint16(at + 10, Math.min(count, max16), true)
-  data.setUint32(at + 12, Math.min(size, max32), true)
-  data.setUint32(at + 16, Math.min(offset, max32), true)
-  return bytes
 }

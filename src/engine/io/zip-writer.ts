@@ -1,0 +1,114 @@
+/**
+ * Writing zip archives of stored (uncompressed) entries, without copying what is stored.
+ */
+
+import { crcOf, max16, max32, recordBytes, signature, view } from './zip-layout.js'
+
+export interface ZipContent {
+  readonly name: string
+  /** The content, in pieces, which are passed on as they are. */
+  readonly chunks: readonly Uint8Array[]
+}
+
+/** 1980-01-01, the earliest date that zip can say: the same content makes the same bytes. */
+const dosDate = 0x21
+
+/**
+ * A zip archive of stored entries, as chunks to send one after another; the content's own chunks are among them, not copied. zip64 records
+ * are written where an archive needs them and only there.
+ */
+export function zipChunks(contents: readonly ZipContent[]): Uint8Array[] {
+  const chunks: Uint8Array[] = []
+  const central: Uint8Array[] = []
+  let offset = 0
+  for (const content of contents) {
+    const name = new TextEncoder().encode(content.name)
+    const size = content.chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0)
+    const crc = content.chunks.reduce((crc, chunk) => crcOf(chunk, crc), 0)
+    const local = localHeader({ name, size, crc })
+    central.push(centralHeader({ name, size, crc, offset }))
+    chunks.push(local, ...content.chunks)
+    offset += local.byteLength + size
+  }
+  const size = central.reduce((sum, header) => sum + header.byteLength, 0)
+  chunks.push(...central, endRecord({ count: contents.length, size, offset }))
+  return chunks
+}
+
+interface EntryFields {
+  readonly name: Uint8Array
+  readonly size: number
+  readonly crc: number
+}
+
+function localHeader({ name, size, crc }: EntryFields): Uint8Array {
+  const wide = size >= max32
+  const bytes = new Uint8Array(recordBytes.local + name.length + (wide ? 20 : 0))
+  const data = view(bytes)
+  data.setUint32(0, signature.local, true)
+  writeShared(data, 4, { size, crc, wide })
+  data.setUint16(26, name.length, true)
+  data.setUint16(28, wide ? 20 : 0, true)
+  bytes.set(name, recordBytes.local)
+  if (wide) writeWide(data, recordBytes.local + name.length, [size, size])
+  return bytes
+}
+
+function centralHeader({ name, size, crc, offset }: EntryFields & { offset: number }): Uint8Array {
+  const wide = [...(size >= max32 ? [size, size] : []), ...(offset >= max32 ? [offset] : [])]
+  const extraBytes = wide.length > 0 ? 4 + 8 * wide.length : 0
+  const bytes = new Uint8Array(recordBytes.central + name.length + extraBytes)
+  const data = view(bytes)
+  data.setUint32(0, signature.central, true)
+  data.setUint16(4, wide.length > 0 ? 45 : 20, true)
+  writeShared(data, 6, { size, crc, wide: wide.length > 0 })
+  data.setUint16(28, name.length, true)
+  data.setUint16(30, extraBytes, true)
+  data.setUint32(42, Math.min(offset, max32), true)
+  bytes.set(name, recordBytes.central)
+  if (wide.length > 0) writeWide(data, recordBytes.central + name.length, wide)
+  return bytes
+}
+
+/** The fields that a local and a central header share, from "version needed" to the content's size. */
+function writeShared(data: DataView, at: number, { size, crc, wide }: { size: number; crc: number; wide: boolean }): void {
+  data.setUint16(at, wide ? 45 : 20, true)
+  // Bit 11: the name is UTF-8.
+  data.setUint16(at + 2, 0x800, true)
+  data.setUint16(at + 8, dosDate, true)
+  data.setUint32(at + 10, crc, true)
+  data.setUint32(at + 14, Math.min(size, max32), true)
+  data.setUint32(at + 18, Math.min(size, max32), true)
+}
+
+function writeWide(data: DataView, at: number, values: readonly number[]): void {
+  data.setUint16(at, 1, true)
+  data.setUint16(at + 2, 8 * values.length, true)
+  for (const [i, value] of values.entries()) data.setBigUint64(at + 4 + 8 * i, BigInt(value), true)
+}
+
+function endRecord({ count, size, offset }: { count: number; size: number; offset: number }): Uint8Array {
+  const wide = count >= max16 || size >= max32 || offset >= max32
+  const bytes = new Uint8Array((wide ? recordBytes.end64 + recordBytes.locator64 : 0) + recordBytes.end)
+  const data = view(bytes)
+  if (wide) {
+    data.setUint32(0, signature.end64, true)
+    data.setBigUint64(4, BigInt(recordBytes.end64 - 12), true)
+    data.setUint16(12, 45, true)
+    data.setUint16(14, 45, true)
+    data.setBigUint64(24, BigInt(count), true)
+    data.setBigUint64(32, BigInt(count), true)
+    data.setBigUint64(40, BigInt(size), true)
+    data.setBigUint64(48, BigInt(offset), true)
+    data.setUint32(recordBytes.end64, signature.locator64, true)
+    data.setBigUint64(recordBytes.end64 + 8, BigInt(offset + size), true)
+    data.setUint32(recordBytes.end64 + 16, 1, true)
+  }
+  const at = bytes.length - recordBytes.end
+  data.setUint32(at, signature.end, true)
+  data.setUint16(at + 8, Math.min(count, max16), true)
+  data.setUint16(at + 10, Math.min(count, max16), true)
+  data.setUint32(at + 12, Math.min(size, max32), true)
+  data.setUint32(at + 16, Math.min(offset, max32), true)
+  return bytes
+}
