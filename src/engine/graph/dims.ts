@@ -22,9 +22,14 @@ export function add(dims: readonly Dim[]): Dim {
 }
 
 export function multiply(dims: readonly Dim[]): Dim {
-  if (dims.every((dim) => typeof dim === 'number')) return dims.reduce((product, dim) => product * dim, 1)
-  let product: Polynomial = new Map([['', 1]])
-  for (const dim of dims) {
+  let factor = 1
+  for (const dim of dims) if (typeof dim === 'number') factor *= dim
+  const symbolic = dims.filter((dim) => typeof dim === 'string')
+  // By far the most frequent: no symbol, or one.
+  if (symbolic.length === 0 || factor === 0) return factor
+  if (symbolic.length === 1 && isSymbol(symbolic[0]!)) return factor === 1 ? symbolic[0] : `${factor}*${symbolic[0]}`
+  let product: Polynomial = new Map([['', factor]])
+  for (const dim of symbolic) {
     const next: Polynomial = new Map()
     for (const [left, leftFactor] of product) {
       for (const [right, rightFactor] of toPolynomial(dim)) {

@@ -23,7 +23,8 @@ export interface EditSite {
   readonly builder: GraphBuilder
   /** The value as it was. */
   readonly value: string
-  readonly type: ValueType
+  /** Its type, found when asked for. */
+  type(): ValueType
   /** 0 for the first firing of the hook point. */
   readonly firing: number
   readonly hookPoint: HookPoint
@@ -45,33 +46,37 @@ export function replace(graph: Graph, hookPoint: string, edit: (site: EditSite) 
 }
 
 function replaceFiring(
-  before: Graph,
+  unedited: Graph,
   hookPoint: HookPoint,
   { value: name, firing, edit }: { value: string; firing: number; edit: (site: EditSite) => string },
 ): Graph {
-  const graph = putInPath(before, name)
+  const graph = putInPath(unedited, name)
   const producer = graph.nodes.findIndex((node) => node.outputs.includes(name))
   invariant(producer >= 0, `hook point "${name}" is not made by a node`)
   const original = freeName(graph, name)
   const kept = renameOutput(graph, producer, { from: name, to: original })
-  const type = inferTypes(graph).get(name)!
-
   const builder = GraphBuilder.inside(kept, { index: producer + 1, prefix: `${original}/` })
+  const type = () => typesUpTo(kept, producer + 1).get(original)!
   const made = edit({ builder, value: original, type, firing, hookPoint })
   // An edit that hands back what it was given has nothing to add.
   if (made === original) return graph
   const result = builder.named(name, made)
   const nodes = kept.nodes.toSpliced(producer + 1, 0, ...builder.nodes())
   const edited = { ...kept, ...builder.declarations(), nodes }
-  const madeType = inferTypes(edited).get(result)!
-  if (madeType.dtype !== type.dtype || madeType.shape.join() !== type.shape.join()) {
+  const types = typesUpTo(edited, producer + 1 + builder.nodes().length)
+  const [before, after] = [types.get(original)!, types.get(result)!]
+  if (after.dtype !== before.dtype || after.shape.join() !== before.shape.join()) {
     throw new EngineError('SHAPE_MISMATCH', {
-      what: `The edited value of "${hookPoint.name}" (${madeType.dtype}; the original is ${type.dtype})`,
-      expected: type.shape,
-      actual: madeType.shape,
+      what: `The edited value of "${hookPoint.name}" (${after.dtype}; the original is ${before.dtype})`,
+      expected: before.shape,
+      actual: after.shape,
     })
   }
   return edited
+}
+
+function typesUpTo(graph: Graph, nNodes: number): ReadonlyMap<string, ValueType> {
+  return inferTypes({ ...graph, nodes: graph.nodes.slice(0, nNodes), outputs: [] })
 }
 
 /** Finds hook points by their exact names. @throws HOOK_POINT_UNKNOWN */

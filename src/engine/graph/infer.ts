@@ -35,14 +35,14 @@ export function graphInvalid(graph: Graph, problems: readonly Problem[]): Engine
 export function walk(graph: Graph, report: Report): Map<string, Inferred> {
   const types = new Map<string, Inferred>()
   const untyped = new Set<string>()
-  const define = (path: string, name: string, type: Inferred | undefined) => {
-    if (types.has(name) || untyped.has(name)) report(path, `value "${name}" is defined twice`)
+  const define = (name: string, type: Inferred | undefined, path: () => string) => {
+    if (types.has(name) || untyped.has(name)) report(path(), `value "${name}" is defined twice`)
     else if (type) types.set(name, type)
     else untyped.add(name)
   }
-  for (const [name, type] of Object.entries(graph.inputs)) define(`inputs["${name}"]`, name, type)
-  for (const [name, type] of Object.entries(graph.parameters)) define(`parameters["${name}"]`, name, type)
-  for (const [name, literal] of Object.entries(graph.constants)) define(`constants["${name}"]`, name, literalType(literal))
+  for (const [name, type] of Object.entries(graph.inputs)) define(name, type, () => `inputs["${name}"]`)
+  for (const [name, type] of Object.entries(graph.parameters)) define(name, type, () => `parameters["${name}"]`)
+  for (const [name, literal] of Object.entries(graph.constants)) define(name, literalType(literal), () => `constants["${name}"]`)
 
   let produced: Set<string> | undefined
   for (const [index, node] of graph.nodes.entries()) {
@@ -58,7 +58,7 @@ export function walk(graph: Graph, report: Report): Map<string, Inferred> {
     const outputs = checkNode(node, complain) && isTyped ? inferNode(node, types, complain) : undefined
     for (const [at, output] of node.outputs.entries()) {
       if (output === '') complain(`output ${at} has no name`)
-      else define(nodePath(node, index), output, outputs?.[at])
+      else define(output, outputs?.[at], () => nodePath(node, index))
     }
   }
   for (const [index, output] of graph.outputs.entries()) {
@@ -118,6 +118,7 @@ function checkNode(node: Node, complain: (message: string) => void): boolean {
   arity('outputs', node.outputs.length, row.outputs)
   const absent = node.inputs.findIndex((input, at) => input === '' && (at < row.inputs[0] || row.inputs[1] === Number.POSITIVE_INFINITY))
   if (absent >= 0) reject(`input ${absent} is absent, and ${node.op} needs it`)
+  if (Object.keys(row.attributes).length + Object.keys(node.attributes).length === 0) return isSound
   for (const [name, value] of Object.entries(node.attributes)) {
     const spec = Object.hasOwn(row.attributes, name) ? row.attributes[name] : undefined
     if (!spec) reject(`has an attribute "${name}"; ${node.op} has ${Object.keys(row.attributes).join(', ') || 'none'}`)

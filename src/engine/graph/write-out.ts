@@ -48,7 +48,10 @@ function writeOut(graph: Graph, fused: Node): Graph {
   invariant(body, `${fused.op} has no body`)
   const removed = { ...graph, nodes: graph.nodes.toSpliced(index, 1) }
   const builder = GraphBuilder.inside(removed, { index, prefix: `${fused.outputs[0]}/` })
-  const made = body(builder, { ...callOf(fused, inferTypes(graph)), names: fused.inputs })
+  const made = body(builder, {
+    ...callOf(fused, inferTypes({ ...graph, nodes: graph.nodes.slice(0, index), outputs: [] })),
+    names: fused.inputs,
+  })
   const names = new Map(fused.outputs.map((output, at) => [made[at]!, output]))
   const rename = (value: string) => names.get(value) ?? value
   const nodes = builder.nodes().map((node) => ({ ...node, inputs: node.inputs.map(rename), outputs: node.outputs.map(rename) }))

@@ -1,6 +1,6 @@
 /**
  * Weights in the memory of this process, fed without a copy: an `ort.Tensor` only points at the array. They are made once and serve
- * every program.
+ * every program. (Weights in shared memory are copied once.)
  */
 
 import type * as Ort from 'onnxruntime-node'
@@ -44,7 +44,10 @@ export class HostWeights implements FeedableWeights {
   }
 }
 
-/** The same array with ONNX Runtime's description around it; dtype names are the same. */
+/**
+ * The same array with ONNX Runtime's description around it; dtype names are the same. Native code cannot be handed shared memory, so what
+ * lies there is copied.
+ */
 export function toOrt(ort: typeof Ort, { dtype, shape, data }: Tensor): Ort.Tensor {
-  return new ort.Tensor(dtype, data, shape)
+  return new ort.Tensor(dtype, data.buffer instanceof SharedArrayBuffer ? data.slice() : data, shape)
 }
