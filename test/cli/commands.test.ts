@@ -1,0 +1,83 @@
+import fs from 'node:fs/promises'
+import path from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createTestDatabase, type TestDatabase } from '../catalog/test-database.js'
+import { COMMIT_A, startHub } from '../hub/stand-in.js'
+import { runCli } from './run-cli.js'
+
+const MODEL = path.resolve(import.meta.dirname, '../fixtures/models/hf-clip')
+
+let database: TestDatabase
+let env: Record<string, string>
+beforeAll(async () => {
+  database = await createTestDatabase({ migrated: false })
+  env = { DATABASE_URL: database.url, DATA_DIR: database.dataDir, HF_HOME: path.join(database.dataDir, 'hf') }
+})
+afterAll(() => database.close())
+
+describe('models', () => {
+  test('there are none at first, and the table says how to get one', async () => {
+    expect(await runCli(['models'], env)).toMatchObject({ code: 0, out: expect.stringContaining('refract -- import') })
+  })
+
+  test('imported from a folder are listed, imported again change nothing, removed are gone', async () => {
+    const first = await runCli(['import', MODEL, '--id', 'tiny-clip'], env)
+    expect(first).toMatchObject({ code: 0, out: 'Imported tiny-clip (hf-clip, vision and text, 2 layers of 16)\n' })
+    expect((await runCli(['import', MODEL, '--id', 'tiny-clip'], env)).out).toContain('Already imported: tiny-clip')
+    expect((await runCli(['models'], env)).out).toMatch(/^tiny-clip +hf-clip +vision, text +2 +16/m)
+    const listed = JSON.parse((await runCli(['models', '--json'], env)).out)
+    expect(listed).toMatchObject({ id: 'tiny-clip', weightsSha256: expect.stringMatching(/^[0-9a-f]{64}$/), processing: [] })
+    expect(await runCli(['remove', 'tiny-clap'], env)).toMatchObject({ code: 2, err: expect.stringContaining('"tiny-clip"?') })
+    expect((await runCli(['remove', 'tiny-clip'], env)).code).toBe(0)
+    expect((await runCli(['models', '--json'], env)).out).toBe('')
+  })
+
+  test('imported with weight processing say so, and are not the same as without', async () => {
+    const argv = ['import', MODEL, '--id', 'folded', '--json']
+    const folded = JSON.parse((await runCli([...argv, '--fold-value-biases', '--fold-ln'], env)).out)
+    expect(folded.processing).toEqual(expect.arrayContaining(['fold-layer-norm', 'fold-value-biases']))
+    expect(await runCli(argv, env)).toMatchObject({ code: 1, err: expect.stringMatching(/"folded" is taken.*weight processing.*--id/s) })
+  })
+
+  test('imported from the hub come with their provenance', async () => {
+    const files: Record<string, Buffer> = {}
+    for (const name of await fs.readdir(MODEL)) files[name] = await fs.readFile(path.join(MODEL, name))
+    const hub = await startHub([
+      { id: 'org/Tiny_CLIP-s1B-b8K', branches: { main: COMMIT_A }, commits: { [COMMIT_A]: files }, license: 'mit' },
+    ])
+    try {
+      const { code, out, err } = await runCli(['import', 'org/Tiny_CLIP-s1B-b8K', '--json'], { ...env, HF_ENDPOINT: hub.url })
+      expect(err).toMatch(/Looking for org.*Downloading.*100%.*Checking.*Registering/s)
+      expect(code).toBe(0)
+      expect(JSON.parse(out)).toMatchObject({ id: 'tiny-clip', license: 'mit', provenance: { kind: 'hub', revision: COMMIT_A } })
+      const missing = await runCli(['import', 'org/other'], { ...env, HF_ENDPOINT: hub.url })
+      expect(missing).toMatchObject({ code: 1, err: expect.stringContaining('no such repository') })
+      expect(missing.err).not.toContain('at ')
+    } finally {
+      await hub.close()
+    }
+  })
+})
+
+describe('keys', () => {
+  test('are shown once, listed without the secret, and revoked', async () => {
+    const made = await runCli(['keys', 'create', '--label', 'notebook', '--scopes', 'read, run'], env)
+    expect(made.out).toMatch(/^rfr_[0-9a-f]{8}_\S{43}\n$/)
+    const prefix = made.out.slice(0, 12)
+    const listed = await runCli(['keys', 'list'], env)
+    expect(listed.out).toMatch(new RegExp(`${prefix} +notebook +read,run`))
+    expect(listed.out).not.toContain(made.out.trim())
+    expect((await runCli(['keys', 'revoke', prefix], env)).code).toBe(0)
+    expect(await runCli(['keys', 'revoke', prefix], env)).toMatchObject({ code: 2, err: expect.stringContaining('no active key') })
+  })
+
+  test('with a scope that does not exist are not made', async () => {
+    expect(await runCli(['keys', 'create', '--scopes', 'read,fly'], env)).toMatchObject({ code: 2, err: expect.stringContaining('"fly"') })
+  })
+})
+
+test('a data folder that cannot be made is said at once', async () => {
+  const file = path.join(database.dataDir, 'a-file')
+  await fs.writeFile(file, '')
+  expect(await runCli(['models'], { ...env, DATA_DIR: file })).toMatchObject({ code: 2, err: expect.stringMatching(/DATA_DIR .*a-file/) })
+})
