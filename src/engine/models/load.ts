@@ -146,7 +146,7 @@ async function check(folder: string, json: ReadonlyMap<string, JsonObject>, file
   const scalars = [reading.logitScale, reading.logitBias].filter((name) => name !== undefined)
   const plans = planWeights(
     { vision, ...(text && { text }) },
-    { layout: layout.name, tensors: file.entries, names, ignored: reading.ignored, scalars },
+    { layout: layout.name, tensors: file.entries, names, ignored: reading.ignored, prefixes: reading.prefixes, scalars },
   )
   return {
     layout: layout.name,

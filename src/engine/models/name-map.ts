@@ -94,6 +94,8 @@ export function planWeights(
     readonly ignored: readonly IgnoredWeights[]
     /** Canonical names read elsewhere (logit scale). */
     readonly scalars: readonly string[]
+    /** What the layout drops from the front of names; a missing weight is named with it where the file's others have it. */
+    readonly prefixes: readonly string[]
   },
 ): Record<string, PlannedWeight[]> {
   const problems: string[] = []
@@ -106,7 +108,11 @@ export function planWeights(
       for (const name of found) used.add(name)
       const targets = rule.to.map((parameter) => parameters[parameter]!.shape as Shape)
       if (found.length !== 1) {
-        problems.push(found.length === 0 ? missing(names[0]!, rule.how.sourceShape(targets)) : `${found.join(' and ')} are the same weight`)
+        problems.push(
+          found.length === 0
+            ? `"${asFileWouldSpell(names, file)}" [${rule.how.sourceShape(targets).join(', ')}] is missing`
+            : `${found.map((name) => `"${file.names.get(name)}"`).join(' and ')} are the same weight`,
+        )
         return []
       }
       const source = file.names.get(found[0]!)!
@@ -124,7 +130,23 @@ export function planWeights(
   return Object.fromEntries(plans)
 }
 
-const missing = (name: string, shape: Shape) => `"${name}" [${shape.join(', ')}] is missing`
+/** Of the spellings of a missing weight, the one most like the names that are there. */
+function asFileWouldSpell(
+  names: readonly string[],
+  { tensors, prefixes }: { tensors: ReadonlyMap<string, unknown>; prefixes: readonly string[] },
+): string {
+  const likeness = (candidate: string) => Math.max(0, ...[...tensors.keys()].map((name) => commonLength(candidate, name)))
+  return ['', ...prefixes]
+    .flatMap((prefix) => names.map((name) => prefix + name))
+    .map((candidate) => ({ candidate, likeness: likeness(candidate) }))
+    .reduce((best, next) => (next.likeness > best.likeness ? next : best)).candidate
+}
+
+function commonLength(a: string, b: string): number {
+  let length = 0
+  while (length < a.length && a[length] === b[length]) length++
+  return length
+}
 
 function misfit(source: string, stored: StoredTensor, expected: Shape): string | undefined {
   if (!floating.has(stored.dtype)) return `"${source}" holds ${stored.dtype}; expected floating-point numbers`

@@ -17,7 +17,8 @@ const activations: Readonly<Record<string, Activation>> = { GELU: 'gelu', gelu: 
 
 export const toy: Layout = {
   name: 'toy',
-  detect: ({ tensors }) => tensors.has('patch_embedding.proj.weight') && tensors.has('blocks.0.attention.qkv.weight'),
+  detect: ({ tensors }) =>
+    tensors.has('patch_embedding.proj.weight') && [...tensors.keys()].some((name) => name.endsWith('.attention.qkv.weight')),
   read,
 }
 
@@ -39,9 +40,10 @@ function read(files: CheckpointFiles): CheckpointReading {
   fields.require('qknorm', [false])
   const headKey = fields.has('n_heads') ? 'n_heads' : 'num_heads'
   const nHeads = fields.count(headKey)
-  const dMlp = rowsOf(files, 'blocks.0.mlp.fc1.weight')
+  const inSomeBlock = (name: string) => [...files.tensors].find(([key]) => key.endsWith(name))?.[1]
+  const dMlp = inSomeBlock('.mlp.fc1.weight')?.shape[0]
   const config: VisionConfig = {
-    nLayers: blockCount(files),
+    nLayers: nBlocks(files),
     dModel,
     nHeads,
     dHead: headWidth(fields, headKey, { dModel, nHeads }),
@@ -49,7 +51,7 @@ function read(files: CheckpointFiles): CheckpointReading {
     activation: activation(fields),
     normalization: 'none',
     normEps: 1e-5,
-    biases: { qkv: false, attnOut: files.tensors.has('blocks.0.attention.proj.bias'), mlp: files.tensors.has('blocks.0.mlp.fc1.bias') },
+    biases: { qkv: false, attnOut: inSomeBlock('.attention.proj.bias') !== undefined, mlp: inSomeBlock('.mlp.fc1.bias') !== undefined },
     scaleAttention: true,
     layerScale: false,
     normalizeOutput: false,
@@ -76,10 +78,10 @@ function activation(fields: ConfigFields): Activation {
   return known ?? 'gelu'
 }
 
-function blockCount({ tensors }: CheckpointFiles): number {
-  let count = 0
-  while (tensors.has(`blocks.${count}.attention.qkv.weight`)) count++
-  return count
+/** One more than the largest index, so that a block that is missing is missed. */
+function nBlocks({ tensors }: CheckpointFiles): number {
+  const indices = [...tensors.keys()].map((name) => Number(/^blocks\.(\d{1,3})\./.exec(name)?.[1] ?? -1))
+  return Math.max(1, ...indices.map((index) => index + 1))
 }
 
 function rules(config: VisionConfig, isBatched: boolean): WeightRule[] {

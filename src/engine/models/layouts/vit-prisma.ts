@@ -15,7 +15,7 @@ const supported = 'HookedViT for images, with pre-norm blocks, is.'
 
 export const vitPrisma: Layout = {
   name: 'vit-prisma',
-  detect: ({ json, tensors }) => json.get(FILE)?.n_layers !== undefined && tensors.has('blocks.0.attn.W_Q'),
+  detect: ({ json, tensors }) => json.get(FILE)?.n_layers !== undefined && [...tensors.keys()].some((name) => name.endsWith('.attn.W_Q')),
   read,
 }
 
