@@ -30,30 +30,45 @@ export function rowsOfTensor<D extends DType>(tensor: Tensor<D>, start: number, 
 }
 
 /**
- * Deals out the rows of `parts`, taken one after the other, to shares of `counts` rows. Every share owns its memory: it is copied unless
- * one part is exactly one share.
+ * Deals out rows, as they come part after part, to shares of `counts` rows. Every share owns its memory: rows are copied unless one part is
+ * exactly one share. No more than one part is held at a time beside the shares.
  */
-export function dealRows<D extends DType>(parts: readonly Tensor<D>[], counts: readonly number[]): Tensor<D>[] {
-  if (parts.length === 1 && counts.length === 1) return [...parts]
-  const [first] = parts as [Tensor<D>]
-  const rowShape = first.shape.slice(1)
-  const perRow = elementCount(rowShape)
-  let part = 0
-  let from = 0
-  return counts.map((nRows) => {
-    const data = allocate(first.dtype, nRows * perRow)
-    for (let row = 0; row < nRows; ) {
-      const source = parts[part]!
-      const taken = Math.min(nRows - row, source.shape[0]! - from)
-      const rows = source.data.subarray(from * perRow, (from + taken) * perRow)
-      ;(data as Float32Array).set(rows as Float32Array, row * perRow)
-      row += taken
-      from += taken
-      if (from === source.shape[0]!) {
-        part++
-        from = 0
+export class RowShares<D extends DType> {
+  readonly #counts: readonly number[]
+  #shares: Tensor<D>[] = []
+  #share = 0
+  #row = 0
+
+  constructor(counts: readonly number[]) {
+    this.#counts = counts
+  }
+
+  add(part: Tensor<D>): void {
+    const { dtype, shape } = part
+    const rowShape = shape.slice(1)
+    if (this.#shares.length === 0) {
+      if (this.#counts.length === 1 && this.#counts[0] === shape[0]) {
+        this.#shares = [part]
+        return
       }
+      const perRow = elementCount(rowShape)
+      this.#shares = this.#counts.map((nRows) => ({ dtype, shape: [nRows, ...rowShape], data: allocate(dtype, nRows * perRow) }))
     }
-    return { dtype: first.dtype, shape: [nRows, ...rowShape], data }
-  })
+    for (let from = 0; from < shape[0]!; ) {
+      const share = this.#shares[this.#share]!
+      const taken = Math.min(share.shape[0]! - this.#row, shape[0]! - from)
+      const rows = rowsOfTensor(part, from, from + taken).data
+      ;(share.data as Float32Array).set(rows as Float32Array, this.#row * elementCount(rowShape))
+      from += taken
+      this.#row += taken
+      if (this.#row < share.shape[0]!) return
+      this.#share++
+      this.#row = 0
+    }
+  }
+
+  /** All shares, once every row has come. */
+  take(): readonly Tensor<D>[] {
+    return this.#shares
+  }
 }

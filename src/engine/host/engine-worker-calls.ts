@@ -36,7 +36,7 @@ export interface Structure {
 export interface Plan {
   /** Identity of the compiled program: the graph's structural hash. Structures of different models can share one. */
   readonly program: string
-  /** What the program is expected to hold until `compile` has told. */
+  /** What the compiled program is expected to hold, until `compile` has told. */
   readonly estimatedBytes: number
   /** Of one input: the tensors handed back, and the values alive at once on the way. */
   readonly outputBytesPerRow: number
@@ -72,8 +72,6 @@ export interface BatchResult {
   /** One for each member, in order. */
   readonly outcomes: readonly Outcome[]
   readonly runMs: number
-  /** What the program holds now. */
-  readonly programBytes: number
 }
 
 export interface EngineWorker {
@@ -85,7 +83,7 @@ export interface EngineWorker {
   unload(model: string): Promise<void>
   /** Checks a structure and builds its graph. @throws every error of reading and editing */
   plan(structure: Structure): Promise<Plan>
-  /** Compiles a planned program, unless that has been done. */
+  /** Compiles a planned program. */
   compile(program: string): Promise<{ readonly bytes: number }>
   drop(program: string): Promise<void>
   /** A member that cannot be run has an error in its place; the others are run. */

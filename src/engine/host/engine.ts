@@ -12,7 +12,7 @@ import { describeModel, type LoadedTower, loadModel } from '../models/load.js'
 import type { ModelDescription, TowerDescription, TowerName } from '../models/model.js'
 import type { ClipTokenizer } from '../models/tokenizer.js'
 import type { Tensor } from '../tensor.js'
-import { dealRows, joinRows, rowsOfTensor } from './batch-rows.js'
+import { joinRows, RowShares, rowsOfTensor } from './batch-rows.js'
 import type { Batch, BatchMember, BatchResult, EngineWorker, Outcome, Plan, Structure } from './engine-worker-calls.js'
 import { footprint } from './footprint.js'
 import type { ModelSource, RunInputs } from './host.js'
@@ -44,15 +44,20 @@ interface Share {
   readonly inputs: Readonly<Record<string, Tensor>>
 }
 
-/** A rough size of what ONNX Runtime keeps for a node, for the time before a program is compiled and says itself. */
-const bytesPerNode = 8192
+/** What a compiled program is expected to hold before it says so itself: measured on ONNX Runtime's CPU sessions. */
+const expectedBytes = ({ nodes }: Graph) => 2 ** 20 + 4500 * nodes.length
+
+/** The graph goes when it has been compiled. */
+interface PlannedProgram {
+  graph: Graph | undefined
+  compiled: Promise<Program> | undefined
+}
 
 export class Engine implements Omit<EngineWorker, 'start'> {
   readonly #backend: Backend
   readonly #reader: ModelReader
   readonly #models = new Map<string, ResidentModel>()
-  /** A graph that waits to be compiled, or a compiled program. */
-  readonly #programs = new Map<string, Graph | Promise<Program>>()
+  readonly #programs = new Map<string, PlannedProgram>()
 
   constructor(backend: Backend, reader: ModelReader = { describeModel, loadModel }) {
     this.#backend = backend
@@ -85,41 +90,42 @@ export class Engine implements Omit<EngineWorker, 'start'> {
       throw new EngineError('INPUT_INVALID', { path: 'inputs', problem: `this model has no ${structure.tower} tower` })
     const { planned, graph } = planStructure(tower.description, tower.buildGraph, structure)
     model.structures.set(structure.key, planned)
-    if (!this.#programs.has(planned.program)) this.#programs.set(planned.program, graph)
+    if (!this.#programs.has(planned.program)) this.#programs.set(planned.program, { graph, compiled: undefined })
     const { program, couplesRows, needsWholeRequest } = planned
-    return { program, couplesRows, needsWholeRequest, estimatedBytes: graph.nodes.length * bytesPerNode, ...footprint(graph) }
+    return { program, couplesRows, needsWholeRequest, estimatedBytes: expectedBytes(graph), ...footprint(graph) }
   }
 
   async compile(program: string): Promise<{ bytes: number }> {
-    const known = this.#programs.get(program)
-    invariant(known !== undefined, `program ${program} has been planned`)
-    const compiled = known instanceof Promise ? known : this.#backend.compile(known)
-    this.#programs.set(program, compiled)
-    return { bytes: (await compiled).bytes }
+    const planned = this.#programs.get(program)
+    invariant(planned !== undefined, `program ${program} has been planned`)
+    planned.compiled ??= this.#backend.compile(planned.graph!)
+    planned.graph = undefined
+    return { bytes: (await planned.compiled).bytes }
   }
 
   async drop(program: string): Promise<void> {
-    const known = this.#programs.get(program)
+    const dropped = this.#programs.get(program)
     this.#programs.delete(program)
     for (const { structures } of this.#models.values()) {
       for (const [key, planned] of structures) if (planned.program === program) structures.delete(key)
     }
-    if (known instanceof Promise) await (await known.catch(() => undefined))?.dispose()
+    const compiled = await dropped?.compiled?.catch(() => undefined)
+    await compiled?.dispose()
   }
 
   async run({ model: key, structure, maxRows, members }: Batch): Promise<BatchResult> {
     const start = performance.now()
     const model = this.#model(key)
     const planned = model.structures.get(structure)
-    const program = await this.#programs.get(planned?.program ?? '')
-    invariant(planned !== undefined && program !== undefined && 'run' in program, `"${structure}" of "${key}" has been compiled`)
+    const program = await this.#programs.get(planned?.program ?? '')?.compiled
+    invariant(planned !== undefined && program !== undefined, `"${structure}" of "${key}" has been compiled`)
     const weights = model.towers[members.some(({ inputs }) => inputs.kind === 'text') ? 'text' : 'vision']!.weights
     const prepared = members.map((member) => attempt(() => share(member, planned, model.tokenizer)))
     const good = prepared.filter((each): each is Share => !('error' in each))
     const job: Job = { program, weights, planned, maxRows: planned.needsWholeRequest ? Number.POSITIVE_INFINITY : maxRows }
     const results = good.length === 0 ? [] : await runShares(job, good)
     const outcomes = prepared.map((each) => ('error' in each ? each : results.shift()!))
-    return { outcomes, runMs: performance.now() - start, programBytes: program.bytes }
+    return { outcomes, runMs: performance.now() - start }
   }
 
   #model(key: string): ResidentModel {
@@ -185,27 +191,22 @@ async function runTogether({ program, weights, planned, maxRows }: Job, shares: 
   const { input, fetch, roles } = planned
   const inputs = { [input.name]: joinRows(shares.map(({ main }) => main)), ...mergeEditInputs(shares, roles) }
   const nRows = inputs[input.name]!.shape[0]!
-  const parts: Record<string, Tensor>[] = []
+  const dealt = fetch.map(() => new RowShares<'float32'>(shares.map(({ nRows }) => nRows)))
   let step = maxRows
   for (let row = 0; row < nRows; ) {
     const end = Math.min(nRows, row + step)
     const feeds = Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, rowsOfTensor(tensor, row, end)]))
     try {
-      parts.push(await program.run({ inputs: feeds, weights, fetch }))
+      const values = await program.run({ inputs: feeds, weights, fetch })
+      for (const [index, name] of fetch.entries()) dealt[index]!.add(values[name] as Tensor<'float32'>)
       row = end
     } catch (error) {
       if (!isOutOfMemory(error) || end - row === 1 || !Number.isFinite(maxRows)) throw error
       step = Math.ceil((end - row) / 2)
     }
   }
-  const counts = shares.map(({ nRows }) => nRows)
-  const dealt = fetch.map((name) =>
-    dealRows(
-      parts.map((part) => part[name] as Tensor<'float32'>),
-      counts,
-    ),
-  )
-  return shares.map((_, index) => ({ output: dealt[0]![index]!, activations: dealt.slice(1).map((tensors) => tensors[index]!) }))
+  const values = dealt.map((each) => each.take())
+  return shares.map((_, index) => ({ output: values[0]![index]!, activations: values.slice(1).map((tensors) => tensors[index]!) }))
 }
 
 /** Backends say it in their own words. */

@@ -15,14 +15,15 @@ export interface Footprint {
 
 /** @throws GRAPH_INVALID */
 export function footprint(graph: Graph): Footprint {
-  const types = inferTypes(graph)
-  const bytes = (value: string) => {
-    const type = types.get(value)
-    return type === undefined || value in graph.parameters || value in graph.constants ? 0 : bytesAtOneRow(type)
-  }
   const outputs = new Set(graph.outputs)
+  const isCounted = (value: string) => !(value in graph.parameters) && !(value in graph.constants)
+  const sizes = new Map([...inferTypes(graph)].map(([value, type]) => [value, isCounted(value) ? bytesAtOneRow(type) : 0]))
+  const bytes = (value: string) => sizes.get(value) ?? 0
   const lastUse = new Map<string, number>()
-  for (const [index, node] of graph.nodes.entries()) for (const input of node.inputs) lastUse.set(input, index)
+  for (const [index, node] of graph.nodes.entries()) {
+    for (const output of node.outputs) lastUse.set(output, index)
+    for (const input of node.inputs) lastUse.set(input, index)
+  }
 
   let alive = Object.keys(graph.inputs).reduce((sum, input) => sum + bytes(input), 0)
   let most = alive
@@ -30,8 +31,7 @@ export function footprint(graph: Graph): Footprint {
     for (const output of node.outputs) if (!outputs.has(output)) alive += bytes(output)
     most = Math.max(most, alive)
     for (const value of new Set([...node.inputs, ...node.outputs])) {
-      const isOver = (lastUse.get(value) ?? index) === index
-      if (isOver && !outputs.has(value) && !(value in graph.inputs)) alive -= bytes(value)
+      if (lastUse.get(value) === index && !outputs.has(value) && !(value in graph.inputs)) alive -= bytes(value)
     }
   }
   return { outputBytesPerRow: [...outputs].reduce((sum, output) => sum + bytes(output), 0), workingBytesPerRow: most }

@@ -169,25 +169,25 @@ export class RunDispatcher {
   }
 
   async #runBatch(worker: Remote<EngineWorker>, head: Job, plan: Plan, stages: Stages): Promise<() => void> {
-    const { memory, budget, maxBatch, maxBatchBytes, observe } = this.#options
-    const perRow = plan.outputBytesPerRow + plan.workingBytesPerRow
-    const fitting = Math.floor(Math.min(maxBatchBytes, budget.availableBytes()) / perRow)
-    const mates = plan.couplesRows ? [] : this.#line.mates(head, Math.min(maxBatch, fitting))
+    const { budget, maxBatch, maxBatchBytes, observe } = this.#options
+    // While a row is computed, its result is there twice: where the backend makes it, and where it goes.
+    const computing = plan.outputBytesPerRow + plan.workingBytesPerRow
+    const fitting = (bytes: number) => Math.max(1, Math.min(maxBatch, Math.floor(bytes / (plan.outputBytesPerRow + computing))))
+    const maxRows = fitting(maxBatchBytes)
+    const mates = plan.couplesRows ? [] : this.#line.mates(head, Math.min(maxRows, fitting(budget.availableBytes())))
     const jobs = [head, ...mates].filter((job) => !job.isSettled())
     if (jobs.length === 0) return () => undefined
     this.#serving = jobs
     const nRows = jobs.reduce((sum, job) => sum + job.nRows, 0)
-    const atOnce = plan.needsWholeRequest ? nRows : Math.min(nRows, maxBatch)
-    const bytes = nRows * plan.outputBytesPerRow + atOnce * plan.workingBytesPerRow
+    const atOnce = plan.needsWholeRequest ? nRows : Math.min(nRows, maxRows)
+    const bytes = nRows * plan.outputBytesPerRow + atOnce * computing
     const unpin = budget.pin(runId)
     try {
       budget.reserve({ id: runId, kind: 'run', bytes, what: `A run of ${nRows} inputs`, evict: () => undefined })
       const sentAt = performance.now()
       const members = jobs.map(({ run }) => ({ inputs: run!.request.inputs, edits: run!.request.edits }))
       const structure = head.run!.structure
-      const batch = { model: structure.model, structure: structure.key, maxRows: maxBatch, members }
-      const result = await worker.call('run', [batch])
-      memory.resizeProgram(plan.program, result.programBytes)
+      const result = await worker.call('run', [{ model: structure.model, structure: structure.key, maxRows, members }])
       this.#observeRun(jobs.length, performance.now() - sentAt)
       observe({ kind: 'run', nRequests: jobs.length, nRows, ms: result.runMs })
       return () => {

@@ -113,11 +113,6 @@ export class WorkerMemory {
     return { plan, compileMs }
   }
 
-  /** A program's own account of its size after a run. */
-  resizeProgram(program: string, bytes: number): void {
-    this.#budget.resize(programId(program), bytes)
-  }
-
   async unload(model: string): Promise<void> {
     const id = modelId(model)
     while (this.#budget.isPinned(id)) await this.#budget.idle(id)

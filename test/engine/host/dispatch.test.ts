@@ -62,7 +62,7 @@ describe('merging', () => {
   })
 
   test('is bounded in bytes', async () => {
-    const { host, engine, release } = await busyHost({ maxBatchBytes: 16 }) // the fake engine takes 8 bytes a row
+    const { host, engine, release } = await busyHost({ maxBatchBytes: 24 }) // the fake engine takes 12 bytes a row
     const waiting = [1, 2, 3].map((value) => host.run(fakeRun('a', [value])))
     release()
     await Promise.all(waiting)

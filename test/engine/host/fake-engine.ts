@@ -102,7 +102,7 @@ export class FakeEngine implements EngineWorker {
       const output = float32([doubled.length], doubled)
       return { output, activations: read.map(() => float32([doubled.length], doubled)) }
     })
-    return { outcomes, runMs: 1, programBytes: this.programBytes }
+    return { outcomes, runMs: 1 }
   }
 
   #bytesOf(key: string): number {

@@ -29,7 +29,7 @@ describe('when the worker dies', () => {
     const { host, engine, kill } = await fakeHost()
     await host.run(fakeRun('a', [1]))
     const cache = host.keep({ x: (await host.run(fakeRun('a', [1]))).output }, { modelId: 'a', tower: 'vision' })
-    expect(host.status().memory.usedBytes).toBe(400 + 10 + 4)
+    expect(host.status().memory.usedBytes).toBe(400 + 10 + 4) // model, program, cache
     const restarted = engine.reaches('start')
     kill('exit 1')
     await restarted
