@@ -3,6 +3,9 @@
  *
  * The session runs the graph as it is written (level `disabled`): our graphs are built of the operators that are fast, so nothing was
  * gained by letting it rewrite them, and reading a value can then never move another. See docs/decisions/onnxruntime-session.md.
+ *
+ * A thread that uses it must not be terminated while a call is under way: the native code then fails to throw and ends the whole process.
+ * Between calls it may be.
  */
 
 import { availableParallelism } from 'node:os'
