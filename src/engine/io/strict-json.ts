@@ -6,12 +6,14 @@
 export type StrictJson = null | boolean | number | string | readonly StrictJson[] | ReadonlyMap<string, StrictJson>
 
 const maxDepth = 32
+const maxValues = 4_000_000
 const whitespace = /[ \t\n\r]*/y
 const unquoted = /-?\d[\d.eE+-]*|true|false|null/y
 
 /** Parses a whole text. @throws SyntaxError with a sentence that says what is wrong, where */
 export function parseStrictJson(text: string): StrictJson {
   let at = 0
+  let nValues = 0
 
   const fail = (problem: string): never => {
     throw new SyntaxError(`${problem} at character ${at}`)
@@ -80,6 +82,7 @@ export function parseStrictJson(text: string): StrictJson {
   }
   const parseValue = (depth: number): StrictJson => {
     if (depth > maxDepth) fail(`more than ${maxDepth} levels`)
+    if (++nValues > maxValues) fail(`more than ${maxValues} values`)
     if (accept('{')) return parseObject(depth + 1)
     if (accept('[')) return parseArray(depth + 1)
     return parseScalar()

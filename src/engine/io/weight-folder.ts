@@ -23,7 +23,7 @@ export const weightFileNames = [
 
 /** Endings of a file that is taken when it is the only one of its kind and no known name is there; in this order. */
 const looseEndings = ['.safetensors', '.pt', '.pth', '.bin']
-const maxIndexBytes = 2 ** 26
+const maxIndexBytes = 2 ** 25
 const maxShards = 1_000
 
 /**

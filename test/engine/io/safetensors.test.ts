@@ -102,14 +102,15 @@ describe('a header that lies is refused, naming the tensor', () => {
   const cases: [string, Uint8Array, RegExp][] = [
     ['too short a file', new Uint8Array(5), /5 bytes, too few/],
     ['a header longer than the file', headerOf(1000n), /claims 1000 bytes in a file of 10/],
-    ['a header of 100 GB', headerOf(10n ** 11n), /the format allows 100000000/],
-    ['a header length with the sign bit', headerOf(2n ** 63n), /the format allows/],
+    ['a header of 100 GB', headerOf(10n ** 11n), /claims 100000000000 bytes; at most 33554432 are read/],
+    ['a header length with the sign bit', headerOf(2n ** 63n), /at most 33554432 are read/],
     ['a header that is not UTF-8', textFile(Buffer.from([0x7b, 0xff, 0x7d])), /not UTF-8/],
     ['a header that is not JSON', textFile('{"w":}'), /header is not valid: expected a value at character 5/],
     ['a header that is cut', textFile('{"w"'), /not valid/],
     ['a header with something after it', textFile('{}x'), /something follows the end/],
     ['a string that does not end', textFile('{"w\\"'), /a string does not end/],
     ['a header that is a list', textFile('[]'), /not a JSON object/],
+    ['a header of five million numbers', textFile(`[${'1,'.repeat(5_000_000)}1]`), /more than 4000000 values/],
     ['a header of a thousand lists', textFile(`{"w":${'['.repeat(1000)}`), /more than 32 levels/],
     [
       'the same tensor twice',
@@ -146,9 +147,8 @@ describe('a header that lies is refused, naming the tensor', () => {
   test.each(cases)('%s', async (_, bytes, message) => {
     await expect(readSafetensorsHeader(bytesSource(bytes), 'weights.safetensors')).rejects.toMatchObject({
       code: 'FILE_INVALID',
-      message: expect.stringMatching(message),
+      message: expect.stringMatching(new RegExp(`^weights\\.safetensors: .*${message.source}`)),
     })
-    await expect(readSafetensorsHeader(bytesSource(bytes), 'weights.safetensors')).rejects.toThrow('weights.safetensors: ')
   })
 
   test('a name made to flood a log is cut', async () => {
