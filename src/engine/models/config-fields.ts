@@ -17,6 +17,7 @@ export interface Size {
 /** Far above any published model, far below what would hang a server that believes a hostile file. */
 const MAX_COUNT = 1 << 20
 const MAX_LAYERS = 512
+const MAX_CONTEXT = 4096
 
 /** The names that checkpoints' own configurations use, and ours for the same formula. */
 const activationNames: Readonly<Record<string, Activation>> = {
@@ -83,6 +84,11 @@ export class ConfigFields {
     return this.count(key, fallback, { max: MAX_LAYERS })
   }
 
+  /** Positions of a text tower. */
+  contextLength(key: string, fallback?: number): number {
+    return this.count(key, fallback, { max: MAX_CONTEXT })
+  }
+
   /** A number above zero. */
   positive(key: string, fallback?: number): number {
     const fits = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value) && value > 0
@@ -143,10 +149,11 @@ export class ConfigFields {
 
   /** @throws FILE_INVALID, or MODEL_UNSUPPORTED, with everything that was found */
   check(supported: string): void {
-    if (this.#invalid.length > 0) throw new EngineError('FILE_INVALID', { file: this.#file, problem: `${this.#invalid.join('; ')}.` })
+    // What is not supported explains what looks invalid (a ResNet's list of layers), not the other way round.
     if (this.#unsupported.length > 0) {
       throw new EngineError('MODEL_UNSUPPORTED', { what: `${this.#file}: ${this.#unsupported.join('; ')}`, supported })
     }
+    if (this.#invalid.length > 0) throw new EngineError('FILE_INVALID', { file: this.#file, problem: `${this.#invalid.join('; ')}.` })
   }
 
   #read<T>(key: string, fits: (value: unknown) => value is T, expected: string, fallback: T | undefined): T | undefined {

@@ -5,7 +5,7 @@
 import { readdir } from 'node:fs/promises'
 import { EngineError } from '../errors.js'
 import type { Graph } from '../graph/graph.js'
-import { hookPointsOf, outputAxes, shapeOfAxes } from '../hook-points.js'
+import { hookPointsOf, nPatches, outputAxes, shapeOfAxes } from '../hook-points.js'
 import type { Preprocessing } from '../image/preprocessing.js'
 import { type Library, readPreprocessing } from '../image/read-preprocessing.js'
 import type { WeightFile } from '../io/weight-file.js'
@@ -17,7 +17,7 @@ import { detectLayout } from './layouts/registry.js'
 import type { ModelDescription, TextConfig, TowerDescription, VisionConfig, WeightProcessing } from './model.js'
 import { asFloat32, canonicalNames, type PlannedWeight, planWeights, readPlanned } from './name-map.js'
 import { textGraph } from './text-tower.js'
-import { type ClipTokenizer, loadTokenizer } from './tokenizer.js'
+import { type ClipTokenizer, loadTokenizer, refusingTokenizer } from './tokenizer.js'
 import { visionGraph } from './vit.js'
 import { inProcessingOrder, processConfig, processWeights } from './weight-processing.js'
 
@@ -30,7 +30,7 @@ export interface LoadedTower {
 export interface LoadedModel {
   readonly description: ModelDescription
   readonly towers: { readonly vision: LoadedTower; readonly text?: LoadedTower }
-  /** Present where there is a text tower and the folder has a tokenizer's files. */
+  /** Present where there is a text tower. */
   readonly tokenizer?: ClipTokenizer
 }
 
@@ -77,7 +77,7 @@ export async function loadModel(folder: string, { processing = [], signal }: Loa
     }
     const { vision, text } = opened
     const textTower = text && (await loadTower(text, textGraph))
-    const tokenizer = text && (await loadTokenizer(folder, { ...text.config, style: tokenizerStyle(opened) }))
+    const tokenizer = text && (await tokenizerOf(folder, opened, text.config))
     return {
       description,
       towers: { vision: await loadTower(vision, visionGraph), ...(textTower && { text: textTower }) },
@@ -138,6 +138,7 @@ async function check(folder: string, json: ReadonlyMap<string, JsonObject>, file
 
   const preprocessing = await readPreprocessing(folder, factsOf(layout.name, reading.vision.config))
   const visionConfig = forPictures(reading, preprocessing)
+  requirePatches(visionConfig)
   const vision = { rules: reading.vision.rules(visionConfig), parameters: visionGraph(visionConfig).parameters }
   const text = reading.text && {
     rules: reading.text.rules(reading.text.config),
@@ -165,8 +166,10 @@ function factsOf(layout: string, { imageSize, nChannels }: VisionConfig) {
   return { imageSize, nChannels, library: libraryOf[layout] ?? ('transformers' as const) }
 }
 
-function tokenizerStyle({ layout }: OpenedModel): 'transformers' | 'open-clip' {
-  return layout === 'open-clip' ? 'open-clip' : 'transformers'
+async function tokenizerOf(folder: string, { layout, reading }: OpenedModel, config: TextConfig): Promise<ClipTokenizer> {
+  if (reading.tokenizerProblem !== undefined) return refusingTokenizer(config, reading.tokenizerProblem)
+  const { contextLength, vocabSize } = config
+  return loadTokenizer(folder, { contextLength, vocabSize, style: layout === 'open-clip' ? 'open-clip' : 'transformers' })
 }
 
 /** The vision configuration for pictures of the size that preprocessing makes. */
@@ -179,6 +182,13 @@ function forPictures({ vision, resizesPositions }: CheckpointReading, preprocess
   const file = preprocessing.source ?? 'the preprocessing'
   const problem = `makes pictures of ${made.height} x ${made.width}; the model takes ${height} x ${width}.`
   throw new EngineError('FILE_INVALID', { file, problem })
+}
+
+function requirePatches(config: VisionConfig): void {
+  const { imageSize, patchSize } = config
+  if (nPatches(config) > 0) return
+  const problem = `has patches of ${patchSize.height} x ${patchSize.width}, larger than its images of ${imageSize.height} x ${imageSize.width}.`
+  throw new EngineError('FILE_INVALID', { file: 'the configuration', problem })
 }
 
 /** Height and width after preprocessing; undefined where they depend on the picture. */

@@ -47,12 +47,14 @@ export async function loadTokenizer(folder: string, setting: TokenizerSetting): 
   const config = (await readJsonFile(folder, 'tokenizer_config.json')) ?? {}
   const special = specialTokens({ ...((await readJsonFile(folder, 'special_tokens_map.json')) ?? {}), ...config })
   const json = (await readJsonFile(folder, 'tokenizer.json', MAX_FILE_BYTES)) ?? (await fromVocabulary(folder, special))
-  if (json === undefined) return refusing(setting, 'the model has no tokenizer.json, and no vocab.json with merges.txt.')
-  if (!isClip(json)) return refusing(setting, 'the model has a tokenizer that is not of the CLIP kind (byte-level BPE with "</w>").')
+  if (json === undefined) return refusingTokenizer(setting, 'the model has no tokenizer.json, and no vocab.json with merges.txt.')
+  if (!isClip(json))
+    return refusingTokenizer(setting, 'the model has a tokenizer that is not of the CLIP kind (byte-level BPE with "</w>").')
   return clipTokenizer(json, config, { ...setting, special })
 }
 
-function refusing({ contextLength }: TokenizerSetting, problem: string): ClipTokenizer {
+/** A tokenizer that refuses every text, and says why. */
+export function refusingTokenizer({ contextLength }: { readonly contextLength: number }, problem: string): ClipTokenizer {
   return {
     contextLength,
     encode: () => {

@@ -142,6 +142,12 @@ describe('configurations', () => {
     ['hf-vit', with_({ num_attention_heads: 3 }), /FILE_INVALID.*num_attention_heads \(3\) does not divide the width 16/],
     ['hf-vit', with_({ hidden_size: '16', layer_norm_eps: -1 }), /hidden_size is "16"; expected a whole number.*layer_norm_eps is -1/],
     ['hf-vit', with_({ num_hidden_layers: 1e9 }), /num_hidden_layers is 1000000000; expected a whole number from 1 to 512/],
+    ['hf-vit', with_({ patch_size: 16 }), /FILE_INVALID.*patches of 16 x 16, larger than its images of 12 x 12/],
+    [
+      'hf-clip',
+      (json: Json) => ({ ...json, text_config: { ...(json.text_config as Json), max_position_embeddings: 1e5 } }),
+      /max_position_embeddings is 100000/,
+    ],
     ['hf-vit', with_({ model_type: 'siglip' }), /MODEL_UNSUPPORTED: The model type "siglip" is not supported. Supported: CLIPModel/],
     ['hf-dinov2', with_({ use_swiglu_ffn: true }), /MODEL_UNSUPPORTED.*use_swiglu_ffn = true/],
     ['hf-dinov2', with_({ image_size: [12, 16] }), /not square/],
@@ -166,7 +172,7 @@ describe('configurations', () => {
   test.each([
     [withVision({ attentional_pool: true }), /vision_cfg.attentional_pool = true/],
     [withVision({ timm_model_name: 'vit_base_patch16_siglip_224' }), /a timm image tower/],
-    [withVision({ layers: [3, 4, 6, 3] }), /a ResNet image tower|layers is/],
+    [withVision({ layers: [3, 4, 6, 3] }), /a ResNet image tower/],
     [withVision({ qk_norm: true }), /vision_cfg.qk_norm = true/],
     [withVision({ unheard_of: 1 }), /the field model_cfg.vision_cfg.unheard_of = 1/],
     [(json: Json) => ({ ...json, model_cfg: { ...(json.model_cfg as Json), multimodal_cfg: { width: 1 } } }), /multimodal_cfg/],
@@ -251,6 +257,19 @@ describe('what is read', () => {
     const { description, towers, tokenizer } = await loadModel(folder)
     expect([description.text, towers.text, tokenizer]).toEqual([undefined, undefined, undefined])
     expect(description.logitScale).toBeDefined()
+  })
+
+  test('texts are refused where open_clip would use another tokenizer', async () => {
+    const folder = await changed('open-clip', {
+      file: 'open_clip_config.json',
+      config: (json) => {
+        const model = json.model_cfg as Json
+        return { ...json, model_cfg: { ...model, text_cfg: { ...(model.text_cfg as Json), tokenizer_kwargs: { clean: 'canonicalize' } } } }
+      },
+    })
+    const { tokenizer, towers } = await loadModel(folder)
+    expect(towers.text).toBeDefined()
+    expect(() => tokenizer!.encode(['a cat'])).toThrow(/TEXT_INVALID|asks for a tokenizer/)
   })
 
   test('half-precision weights, to within half precision', async () => {

@@ -104,7 +104,7 @@ function textConfig(fields: ConfigFields): TextConfig {
   const eosTokenId = fields.count('eos_token_id', 49407, { min: 0 })
   return {
     ...base,
-    contextLength: fields.count('max_position_embeddings', 77),
+    contextLength: fields.contextLength('max_position_embeddings', 77),
     vocabSize: fields.count('vocab_size', 49408),
     causal: true,
     // Files from before transformers 4.31 say 2, which is not CLIP's end of text; the library then takes the largest id.

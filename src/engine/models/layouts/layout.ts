@@ -30,6 +30,8 @@ export interface CheckpointReading {
   /** Dropped from the front of names. */
   readonly prefixes: readonly string[]
   readonly ignored: readonly IgnoredWeights[]
+  /** Why texts cannot be tokenized, though there is a text tower. */
+  readonly tokenizerProblem?: string
   /** Canonical names of CLIP's temperature (its logarithm) and bias. */
   readonly logitScale?: string
   readonly logitBias?: string

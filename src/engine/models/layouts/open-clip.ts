@@ -107,9 +107,18 @@ function read({ json, tensors }: CheckpointFiles): CheckpointReading {
       { names: /(^|\.)attn_mask$/, reason: 'the causal mask, which the graph makes itself' },
       ...(hasForeignText ? [{ names: /^text\./, reason: 'a text tower of another library, which is not loaded' }] : []),
     ],
+    ...(text &&
+      usesForeignTokenizer(textFieldsOf) && {
+        tokenizerProblem: 'its open_clip configuration asks for a tokenizer that is not CLIP\u2019s.',
+      }),
     logitScale: 'logit_scale',
     ...(tensors.has('logit_bias') && { logitBias: 'logit_bias' }),
   }
+}
+
+/** Another vocabulary, or other rules of cleaning. */
+function usesForeignTokenizer(fields: ConfigFields): boolean {
+  return ['hf_tokenizer_name', 'tokenizer_mode', 'tokenizer_kwargs'].some((key) => fields.has(key))
 }
 
 function shared(
@@ -179,7 +188,7 @@ function textConfig(fields: ConfigFields, { activation, dOut }: { activation: Ac
   const eosTokenId = fields.count('eos_id', 2, { min: 0 })
   return {
     ...shared(fields, { activation, nHeads: fields.count('heads', 8), dModel }),
-    contextLength: fields.count('context_length', 77),
+    contextLength: fields.contextLength('context_length', 77),
     vocabSize: fields.count('vocab_size', 49408),
     causal: !fields.flag('no_causal_mask', false),
     pooling: fields.raw('pool_type') === 'eos' ? { kind: 'eos', eosTokenId } : { kind: 'argmax' },

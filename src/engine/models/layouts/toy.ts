@@ -4,7 +4,7 @@
  * never guessed.
  */
 
-import { ConfigFields, headWidth, type JsonObject } from '../config-fields.js'
+import { ConfigFields, headWidth, isJsonObject, type JsonObject } from '../config-fields.js'
 import type { Activation, VisionConfig } from '../model.js'
 import { forEachBlock, type WeightRule } from '../name-map.js'
 import { asIs, stackedWeights, unbatched } from '../weight-transforms.js'
@@ -25,7 +25,7 @@ export const toy: Layout = {
 /** The authors' configurations keep these in sections; a flat file is as good. */
 function flattened(values: JsonObject): JsonObject {
   const sections = ['image', 'transformer', 'classification', 'layernorm'].map((name) => values[name])
-  return Object.assign({}, values, ...sections.filter((section) => typeof section === 'object' && section !== null))
+  return Object.fromEntries([values, ...sections.filter(isJsonObject)].flatMap((section) => Object.entries(section)))
 }
 
 function read(files: CheckpointFiles): CheckpointReading {
