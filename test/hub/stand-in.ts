@@ -69,52 +69,56 @@ export async function startHub(repos: readonly Repo[]): Promise<Hub> {
   }
 }
 
+type Answer =
+  | { readonly kind: 'json'; readonly body: unknown }
+  | { readonly kind: 'refuse'; readonly status: number; readonly code?: string }
+  | { readonly kind: 'file'; readonly name: string; readonly bytes: Buffer }
+
 function answer(repos: readonly Repo[], faults: Map<string, Fault[]>, request: http.IncomingMessage, response: http.ServerResponse): void {
-  const refuse = (status: number, code?: string) => {
-    response.writeHead(status, { 'content-type': 'application/json', ...(code && { 'x-error-code': code }) })
-    response.end(JSON.stringify({ error: code ?? `status ${status}` }))
+  const found = find(repos, request)
+  if (found.kind === 'file') {
+    send(found.name, found.bytes, faults.get(found.name)?.shift(), request, response)
+    return
   }
-  const json = (body: unknown) => {
-    response.writeHead(200, { 'content-type': 'application/json' })
-    response.end(JSON.stringify(body))
-  }
-  const path = decodeURIComponent(new URL(request.url ?? '/', 'http://hub').pathname)
-  const granted = request.headers.authorization === 'Bearer hf_granted'
-  if (request.headers.authorization && !granted) return refuse(401)
+  const code = found.kind === 'refuse' ? found.code : undefined
+  response.writeHead(found.kind === 'refuse' ? found.status : 200, {
+    'content-type': 'application/json',
+    ...(code && { 'x-error-code': code }),
+  })
+  response.end(JSON.stringify(found.kind === 'refuse' ? { error: code ?? `status ${found.status}` } : found.body))
+}
+
+function find(repos: readonly Repo[], { url = '/', headers: { authorization } }: http.IncomingMessage): Answer {
+  const refuse = (status: number, code?: string): Answer => ({ kind: 'refuse', status, ...(code && { code }) })
+  const path = decodeURIComponent(new URL(url, 'http://hub').pathname)
+  const granted = authorization === 'Bearer hf_granted'
+  if (authorization && !granted) return refuse(401)
 
   const [, id, kind, rest = ''] = /^(?:\/api\/models)?\/([^/]+\/[^/]+)\/(revision|tree|resolve)\/(.+)$/.exec(path) ?? []
   const repo = repos.find((candidate) => candidate.id === id)
   if (repo === undefined || (repo.private && !granted)) return refuse(granted ? 404 : 401, 'RepoNotFound')
-  const [revision, file] = kind === 'resolve' ? [rest.slice(0, rest.indexOf('/')), rest.slice(rest.indexOf('/') + 1)] : [rest, '']
+  const [revision, name] = kind === 'resolve' ? [rest.slice(0, rest.indexOf('/')), rest.slice(rest.indexOf('/') + 1)] : [rest, '']
   const commit = repo.branches[revision] ?? revision
   const files = repo.commits[commit]
   if (files === undefined) return refuse(404, 'RevisionNotFound')
 
   if (kind === 'revision') {
-    const fields = {
-      private: repo.private ?? false,
-      gated: repo.gated ? 'auto' : false,
-      downloads: 0,
-      likes: 0,
-      lastModified: '2026-01-01T00:00:00Z',
+    const access = { private: repo.private ?? false, gated: repo.gated ? 'auto' : false }
+    const counts = { downloads: 0, likes: 0, lastModified: '2026-01-01T00:00:00Z' }
+    return {
+      kind: 'json',
+      body: { _id: '1', id, sha: commit, ...access, ...counts, ...(repo.license && { cardData: { license: repo.license } }) },
     }
-    return json({ _id: '1', id, sha: commit, ...fields, ...(repo.license && { cardData: { license: repo.license } }) })
   }
-  if (kind === 'tree') {
-    return json(
-      Object.entries(files).map(([name, bytes]) => ({
-        type: 'file',
-        path: name,
-        size: bytes.length,
-        oid: gitHash(bytes),
-        ...(isLarge(name) && { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 130 } }),
-      })),
-    )
-  }
-  if (repo.gated && !granted) return refuse(granted ? 403 : 401, 'GatedRepo')
-  const bytes = files[file]
-  if (bytes === undefined) return refuse(404, 'EntryNotFound')
-  return send(file, bytes, faults.get(file)?.shift(), request, response)
+  if (kind === 'tree') return { kind: 'json', body: Object.entries(files).map(([file, bytes]) => listed(file, bytes)) }
+  if (repo.gated && !granted) return refuse(401, 'GatedRepo')
+  const bytes = files[name]
+  return bytes === undefined ? refuse(404, 'EntryNotFound') : { kind: 'file', name, bytes }
+}
+
+function listed(path: string, bytes: Buffer): object {
+  const lfs = { oid: sha256(bytes), size: bytes.length, pointerSize: 130 }
+  return { type: 'file', path, size: bytes.length, oid: gitHash(bytes), ...(isLarge(path) && { lfs }) }
 }
 
 function send(file: string, whole: Buffer, fault: Fault | undefined, request: http.IncomingMessage, response: http.ServerResponse): void {
