@@ -117,7 +117,7 @@ export async function createEngineHost(options: EngineHostOptions): Promise<Engi
     inspectImage: (bytes, signal) => orCancelled(images.inspect(bytes, signal), signal),
     keep: (activations, about) => caches.keep(activations, about),
     cached: (id) => caches.get(id),
-    status: () => status({ supervisor, dispatcher, memory, budget, images, pictures, queueLimit: options.queueLimit ?? 256 }),
+    status: () => status({ supervisor, dispatcher, memory, budget, images, pictures }),
     close: () => {
       closing ??= close()
       return closing
@@ -132,10 +132,9 @@ interface Parts {
   readonly budget: MemoryBudget
   readonly images: ImagePool
   readonly pictures: PreparedPictures
-  readonly queueLimit: number
 }
 
-function status({ supervisor, dispatcher, memory, budget, images, pictures, queueLimit }: Parts): HostStatus {
+function status({ supervisor, dispatcher, memory, budget, images, pictures }: Parts): HostStatus {
   const models = budget.residents('model').map(({ id, bytes }) => ({ key: id.slice('model:'.length), bytes, inUse: budget.isPinned(id) }))
   const bytesOf = (kind: ResidentKind) => budget.bytesOf(kind)
   return {
@@ -143,7 +142,7 @@ function status({ supervisor, dispatcher, memory, budget, images, pictures, queu
     backend: supervisor.info?.backend ?? '',
     device: supervisor.info?.device ?? '',
     queueLength: dispatcher.queueLength,
-    queueLimit,
+    queueLimit: dispatcher.queueLimit,
     restarts: supervisor.restarts,
     memory: {
       budgetBytes: budget.budgetBytes,
@@ -163,6 +162,7 @@ function status({ supervisor, dispatcher, memory, budget, images, pictures, queu
       compiled: memory.compiled,
       hits: memory.programHits,
     },
+    runs: dispatcher.totals,
     pictures: { count: budget.residents('picture').length, hits: pictures.hits, misses: pictures.misses, waiting: images.waiting },
     caches: { count: budget.residents('cache').length },
   }

@@ -64,6 +64,8 @@ export interface HostStatus {
   }
   readonly models: readonly { readonly key: string; readonly bytes: number; readonly inUse: boolean }[]
   readonly programs: { readonly count: number; readonly bytes: number; readonly compiled: number; readonly hits: number }
+  /** Since the start: runs of the device, the requests they served and the inputs in those. */
+  readonly runs: { readonly count: number; readonly requests: number; readonly rows: number }
   /** Prepared pictures in memory; `waiting` ones have not been begun. */
   readonly pictures: { readonly count: number; readonly hits: number; readonly misses: number; readonly waiting: number }
   /** Kept activations. */

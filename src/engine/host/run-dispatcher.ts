@@ -57,14 +57,24 @@ export class RunDispatcher {
   /** Running means, for the estimate of when a full queue is worth another try. */
   #meanServiceMs = 100
   #meanBatch = 1
+  #totals = { count: 0, requests: 0, rows: 0 }
 
   constructor(options: RunDispatcherOptions) {
     this.#options = options
     this.#line = new WaitingLine({ limit: options.queueLimit, pin: (id) => options.budget.pin(id) })
   }
 
+  /** Since the start, for the metrics. */
+  get totals(): { readonly count: number; readonly requests: number; readonly rows: number } {
+    return this.#totals
+  }
+
   get queueLength(): number {
     return this.#line.length
+  }
+
+  get queueLimit(): number {
+    return this.#options.queueLimit
   }
 
   async run(request: RunRequest, signal?: AbortSignal): Promise<RunResult> {
@@ -188,7 +198,7 @@ export class RunDispatcher {
       const members = jobs.map(({ run }) => ({ inputs: run!.request.inputs, edits: run!.request.edits }))
       const structure = head.run!.structure
       const result = await worker.call('run', [{ model: structure.model, structure: structure.key, maxRows, members }])
-      this.#observeRun(jobs.length, performance.now() - sentAt)
+      this.#count({ nRequests: jobs.length, nRows, ms: performance.now() - sentAt })
       observe({ kind: 'run', nRequests: jobs.length, nRows, ms: result.runMs })
       return () => {
         for (const [index, job] of jobs.entries()) handOut(job, structure, result.outcomes[index]!, timings(job, stages, result))
@@ -206,7 +216,9 @@ export class RunDispatcher {
     return neededBytes <= budgetBytes && this.#serving.length === 1 && this.#line.holdsPins
   }
 
-  #observeRun(nRequests: number, ms: number): void {
+  #count({ nRequests, nRows, ms }: { nRequests: number; nRows: number; ms: number }): void {
+    const { count, requests, rows } = this.#totals
+    this.#totals = { count: count + 1, requests: requests + nRequests, rows: rows + nRows }
     this.#meanServiceMs += 0.2 * (ms - this.#meanServiceMs)
     this.#meanBatch += 0.2 * (nRequests - this.#meanBatch)
   }

@@ -38,6 +38,7 @@ export class Supervisor<T extends Methods<T>, Info> {
   #deaths: { readonly at: number; readonly reason: string }[] = []
   #restarts = 0
   #wake: (() => void) | undefined
+  #cooldown: NodeJS.Timeout | undefined
 
   constructor(options: SupervisorOptions<T, Info>) {
     this.#options = options
@@ -62,25 +63,15 @@ export class Supervisor<T extends Methods<T>, Info> {
   /**
    * The worker, once it is ready; a restart is waited for.
    *
-   * @throws ENGINE_UNHEALTHY after too many deaths in a row; CANCELLED after `close`; the first start's own error
+   * @throws ENGINE_UNHEALTHY after too many deaths in a row, until the next attempt; CANCELLED after `close`; the first start's own error
    */
   remote(): Promise<Remote<T>> {
-    if (this.#state === 'unhealthy') {
-      const last = this.#deaths.at(-1)!
-      const { cooldownMs, windowMs } = this.#options.policy
-      const waitMs = last.at + cooldownMs - performance.now()
-      if (waitMs > 0) {
-        const details = { deaths: this.#deaths.length, windowSeconds: Math.ceil(windowMs / 1000), reason: last.reason }
-        return Promise.reject(new EngineError('ENGINE_UNHEALTHY', { ...details, retryAfterSeconds: Math.ceil(waitMs / 1000) }))
-      }
-      this.#deaths = []
-      this.#relaunch(0)
-    }
-    return this.#remote
+    return this.#state === 'unhealthy' ? Promise.reject(this.#unhealthy()) : this.#remote
   }
 
   async close(): Promise<void> {
     this.#state = 'closed'
+    clearTimeout(this.#cooldown)
     this.#wake?.()
     this.#remote = Promise.reject(new EngineError('CANCELLED', { why: 'the engine is shutting down' }))
     this.#remote.catch(() => undefined)
@@ -111,7 +102,28 @@ export class Supervisor<T extends Methods<T>, Info> {
   #giveUp(reason: string): void {
     if (this.#state === 'closed') return
     this.#deaths = [{ at: performance.now(), reason }]
+    this.#rest()
+  }
+
+  /** No worker for a while; then one more attempt, with a clean record. */
+  #rest(): void {
     this.#state = 'unhealthy'
+    this.#cooldown = setTimeout(() => {
+      this.#deaths = []
+      this.#relaunch(0)
+    }, this.#options.policy.cooldownMs).unref()
+  }
+
+  #unhealthy(): EngineError<'ENGINE_UNHEALTHY'> {
+    const { cooldownMs, windowMs } = this.#options.policy
+    const { at, reason } = this.#deaths.at(-1)!
+    const retryAfterSeconds = Math.max(1, Math.ceil((at + cooldownMs - performance.now()) / 1000))
+    return new EngineError('ENGINE_UNHEALTHY', {
+      deaths: this.#deaths.length,
+      windowSeconds: Math.ceil(windowMs / 1000),
+      reason,
+      retryAfterSeconds,
+    })
   }
 
   #died(reason: string): void {
@@ -120,7 +132,7 @@ export class Supervisor<T extends Methods<T>, Info> {
     const now = performance.now()
     this.#deaths = [...this.#deaths.filter(({ at }) => now - at < policy.windowMs), { at: now, reason }]
     onDeath(reason)
-    if (this.#deaths.length >= policy.maxDeaths) this.#state = 'unhealthy'
+    if (this.#deaths.length >= policy.maxDeaths) this.#rest()
     else this.#relaunch(this.#deaths.length === 1 ? 0 : policy.backoffMs * 2 ** (this.#deaths.length - 2))
   }
 

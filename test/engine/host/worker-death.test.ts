@@ -60,12 +60,22 @@ describe('when the worker dies', () => {
     await expect(host.load({ key: 'a', folder: '/a', processing: [] })).rejects.toThrow(code('ENGINE_UNHEALTHY'))
   })
 
-  test('after the pause it is tried once more', async () => {
+  test('after the pause it is started once more, without being asked', async () => {
     const { host, engine, kill } = await fakeHost({ restart: { ...policy, maxDeaths: 1, cooldownMs: 0 } })
     await host.run(fakeRun('a', [1]))
     kill('exit 1')
-    await Promise.resolve()
+    await engine.reaches('start', 2)
     expect((await host.run(fakeRun('a', [4]))).output.data[0]).toBe(8)
-    expect(engine.journal.filter((line) => line === 'start')).toHaveLength(2)
+    expect(host.status()).toMatchObject({ state: 'ready', restarts: 1 })
+  })
+
+  test('a host that is closed starts nothing any more', async () => {
+    const { host, engine, kill } = await fakeHost()
+    await host.close()
+    kill('exit 1')
+    await Promise.resolve()
+    expect(engine.journal).toEqual(['start'])
+    await expect(host.run(fakeRun('a', [1]))).rejects.toThrow(code('CANCELLED'))
+    await expect(host.inspect({ key: 'a', folder: '/a', processing: [] })).rejects.toThrow(code('CANCELLED'))
   })
 })
