@@ -209,6 +209,7 @@ export async function finished(child) {
 
 /** Prepares, then runs `body`, and turns a step's failure into its message and exit code 1. */
 export async function preparedThen(what, body) {
+  endWithNpm()
   try {
     await prepare(what)
   } catch (error) {
@@ -217,4 +218,15 @@ export async function preparedThen(what, body) {
     process.exit(1)
   }
   await body()
+}
+
+/** npm that is killed leaves what it runs behind, holding the port: that ends with it, in order. */
+function endWithNpm() {
+  if (process.env.npm_lifecycle_event === undefined) return
+  const npm = process.ppid
+  const watch = setInterval(() => {
+    if (process.ppid === npm) return
+    clearInterval(watch)
+    process.kill(process.pid, 'SIGTERM')
+  }, 250).unref()
 }

@@ -1,4 +1,8 @@
-/** `npm start`: prepares what is missing and serves, in this process, so that signals go where they belong. */
+/**
+ * `npm start`: prepares what is missing and serves, in this process, so that signals go where they belong. `exec` in package.json takes the
+ * shell out from between npm and this process: it would die of a SIGTERM and not pass it on. Where the shell has no `exec` (Windows), the
+ * second half of that line runs.
+ */
 
 import { preparedThen } from './prepare.mjs'
 
