@@ -15,8 +15,9 @@ import type { Graph } from '../../graph/graph.js'
 import { toOnnx } from '../../graph/to-onnx.js'
 import { validate } from '../../graph/validate.js'
 import type { Backend } from '../backend.js'
-import { type Device, type ExecutionProvider, executionProviders, type FeedableWeights } from './execution-providers.js'
+import { type Device, type ExecutionProvider, executionProviders } from './execution-providers.js'
 import { backendFailure } from './failures.js'
+import type { FeedableWeights } from './feedable-weights.js'
 import { OnnxRuntimeProgram } from './program.js'
 
 export interface OnnxRuntimeOptions {

@@ -4,16 +4,9 @@
  */
 
 import type * as Ort from 'onnxruntime-node'
-import type { Graph } from '../../graph/graph.js'
 import type { Tensor } from '../../tensor.js'
-import type { ResidentWeights } from '../backend.js'
+import type { FeedableWeights } from './feedable-weights.js'
 import { HostWeights } from './host-weights.js'
-
-/** Weights as this backend keeps them: to be fed by name to a session. */
-export interface FeedableWeights extends ResidentWeights {
-  /** The tensors of the graph's parameters, checked against them. @throws FEED_MISSING, SHAPE_MISMATCH */
-  feeds(graph: Graph): Readonly<Record<string, Ort.Tensor>>
-}
 
 export interface ExecutionProvider {
   /** As ONNX Runtime takes it in a session's options. */

@@ -8,7 +8,7 @@ import { invariant } from '../../errors.js'
 import type { Graph } from '../../graph/graph.js'
 import type { Tensor } from '../../tensor.js'
 import { checkWeights } from '../feeds.js'
-import type { FeedableWeights } from './execution-providers.js'
+import type { FeedableWeights } from './feedable-weights.js'
 
 export class HostWeights implements FeedableWeights {
   readonly bytes: number

@@ -6,8 +6,8 @@ import type { Graph } from '../../graph/graph.js'
 import type { ArrayOf, DType, Tensor } from '../../tensor.js'
 import type { Program } from '../backend.js'
 import { checkFetch, checkInputs } from '../feeds.js'
-import type { FeedableWeights } from './execution-providers.js'
 import { backendFailure } from './failures.js'
+import type { FeedableWeights } from './feedable-weights.js'
 import { toOrt } from './host-weights.js'
 
 export interface CompiledSession {

@@ -1,0 +1,9 @@
+import type * as Ort from 'onnxruntime-node'
+import type { Graph } from '../../graph/graph.js'
+import type { ResidentWeights } from '../backend.js'
+
+/** Weights as this backend keeps them, wherever that is: to be fed by name to a session. */
+export interface FeedableWeights extends ResidentWeights {
+  /** The tensors of the graph's parameters, checked against them. @throws FEED_MISSING, SHAPE_MISMATCH, INPUT_INVALID */
+  feeds(graph: Graph): Readonly<Record<string, Ort.Tensor>>
+}
