@@ -35,6 +35,11 @@ export class FakeEngine implements EngineWorker {
     return promise
   }
 
+  /** Keys of the models in its memory. */
+  get loaded(): readonly string[] {
+    return [...this.#loaded].sort()
+  }
+
   /** A new worker, with nothing in its memory. */
   reborn(): this {
     this.#loaded.clear()
