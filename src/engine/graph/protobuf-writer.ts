@@ -29,12 +29,7 @@ export class ProtobufWriter {
   }
 
   string(field: number, value: string): void {
-    this.#tag(field, wire.lengthDelimited)
-    // A UTF-16 unit takes at most three bytes; the length goes in front and is moved to fit.
-    this.#reserve(value.length * 3 + 10)
-    this.#delimit(() => {
-      this.#length += encoder.encodeInto(value, this.#buffer.subarray(this.#length)).written
-    })
+    this.data(field, encoder.encode(value))
   }
 
   data(field: number, bytes: Uint8Array): void {
