@@ -18,9 +18,9 @@ const difference = (a: Map<string, Tensor>, b: Map<string, Tensor>, hook: string
 /** Models whose residual stream only LayerNorms read. */
 const normalised = fixtureNames.filter((name) => !/attn-only|toy|all-positions/.test(name))
 
-describe.each(normalised)('%s', (name) => {
+describe.each(normalised)('%s', async (name) => {
+  const before = await values(name, 'vision', [])
   test.each([...all.map((step) => [step]), all])('keeps its output with %s', async (...steps) => {
-    const before = await values(name, 'vision', [])
     const after = await values(name, 'vision', steps as WeightProcessing[])
     expect(difference(after, before, 'output')).toBeLessThan(2e-5)
     expect(difference(after, before, 'blocks.0.attn.hook_pattern')).toBeLessThan(2e-5)
