@@ -1,6 +1,9 @@
 /**
  * THE one table of operators. They are ONNX's, by name and meaning, at operator set 20; where a row allows less than ONNX does, the row
  * says so. Every backend and every check is driven from here.
+ *
+ * A new operator is its name in op-name.ts, its row in the file of its kind under operators/, its kernel in the reference backend and its
+ * cases in the tests; then `test/fixtures/make/onnx_operators.py` fetches what ONNX says of it.
  */
 
 import { type OpName, opNames } from './op-name.js'

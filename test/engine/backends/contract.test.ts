@@ -3,7 +3,8 @@
 import { describe, expect, test } from 'vitest'
 import { GraphBuilder } from '../../../src/engine/graph/builder.js'
 import { expose } from '../../../src/engine/graph/edit.js'
-import { bytesPerElement, type DType, float32, scalar, type Tensor, zeros } from '../../../src/engine/tensor.js'
+import type { OpName } from '../../../src/engine/graph/operators.js'
+import { bytesPerElement, type DType, float32, int64, scalar, type Tensor, zeros } from '../../../src/engine/tensor.js'
 import '../close-tensor.js'
 import { backends, runOnce } from '../each-backend.js'
 import { block, feedsFor } from '../graph/small-graphs.js'
@@ -162,14 +163,23 @@ describe.each(backends)('%s', async (underTest) => {
       await program.dispose()
     })
 
-    test('an index out of range', async () => {
-      const builder = new GraphBuilder('gather')
+    test.each<[OpName, number[]]>([
+      ['Gather', [3]],
+      ['Gather', [-4]],
+      ['GatherElements', [0, 3]],
+      ['GatherElements', [-4, 0]],
+      ['ScatterElements', [0, 3]],
+      ['ScatterElements', [-4, 0]],
+    ])('an index out of range: %s at %j', async (op, indices) => {
+      const builder = new GraphBuilder('indices')
       const table = builder.parameter('table', [3, 2])
-      const graph = builder.build([builder.op('Gather', [table, builder.input('ids', 'int64', ['n'])])])
-      const ids = { dtype: 'int64', shape: [1], data: BigInt64Array.of(3n) } as const
-      await expect(runOnce(backend, graph, { inputs: { ids }, weights: { table: zeros('float32', [3, 2]) } })).rejects.toMatchObject({
-        code: 'BACKEND_FAILED',
-      })
+      const shape = op === 'Gather' ? [indices.length] : [1, 2]
+      const ids = builder.input('ids', 'int64', shape)
+      const graph = builder.build([
+        builder.op(op, op === 'ScatterElements' ? [table, ids, builder.constant(zeros('float32', [1, 2]))] : [table, ids]),
+      ])
+      const feeds = { inputs: { ids: int64(shape, indices) }, weights: { table: zeros('float32', [3, 2]) } }
+      await expect(runOnce(backend, graph, feeds)).rejects.toMatchObject({ code: 'BACKEND_FAILED' })
     })
   })
 })
