@@ -23,12 +23,18 @@ function identity(pid) {
   }
 }
 
-/** Runs `body` while holding `file`; `onWait(pid)` is called once when another process holds it. */
+const isAlive = (holder) => identity(Number.parseInt(holder, 10)) === holder
+
+/**
+ * Runs `body` while holding `file`; `onWait(pid)` is called once when another process holds it.
+ *
+ * `body` is given `heldBy(pid)`: the lock is also held while that process lives. A step's child goes on for a while when we are killed.
+ */
 export async function withLock(file, onWait, body) {
   fs.mkdirSync(path.dirname(file), { recursive: true })
   for (let waited = false; !take(file); waited = true) {
     const holder = read(file)
-    if (holder !== undefined && identity(Number.parseInt(holder, 10)) !== holder) {
+    if (holder !== undefined && !holder.split('\n').some(isAlive)) {
       // Moved aside before it is removed: of two that saw the dead holder, only one moves it.
       const aside = `${file}.stale-${process.pid}-${Date.now()}`
       try {
@@ -44,7 +50,7 @@ export async function withLock(file, onWait, body) {
     await sleep(100)
   }
   try {
-    return await body()
+    return await body((pid) => fs.appendFileSync(file, `\n${identity(pid)}`))
   } finally {
     fs.rmSync(file, { force: true })
   }
