@@ -40,14 +40,17 @@ export function attention(b: GraphBuilder, inputs: AttentionInputs, { name, conf
   const masked = mask === undefined ? scaled : b.op('Where', [mask, b.constant(scalar(Number.NEGATIVE_INFINITY)), scaled])
   const scores = b.hook(`${name}.hook_attn_scores`, patternAxes, masked)
 
-  // A row of minus infinities has no softmax: a query that an edit forbids to look anywhere takes nothing.
-  const softmax = b.op('Softmax', [scores], { axis: -1 })
-  const defined = b.op('Where', [b.op('IsNaN', [softmax]), b.constant(scalar(0)), softmax])
-  const pattern = b.hook(`${name}.hook_pattern`, patternAxes, defined)
+  const pattern = b.hook(`${name}.hook_pattern`, patternAxes, softmax(b, scores, mask !== undefined))
 
   const mixed = b.op('MatMul', [pattern, transpose(b, v, [0, 2, 1, 3])]) // [batch, head, qPos, dHead]
   const z = b.hook(`${name}.hook_z`, headAxes, transpose(b, mixed, [0, 2, 1, 3]))
   return output(b, z, { name, config, withResult })
+}
+
+/** A row of minus infinities has no softmax: a query that a mask and an edit together forbid to look anywhere takes nothing. */
+function softmax(b: GraphBuilder, scores: string, isMasked: boolean): string {
+  const weights = b.op('Softmax', [scores], { axis: -1 })
+  return isMasked ? b.op('Where', [b.op('IsNaN', [weights]), b.constant(scalar(0)), weights]) : weights
 }
 
 function project(

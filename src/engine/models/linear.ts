@@ -31,15 +31,21 @@ export function weightStrides({ dIn }: { dIn: number; dOut: number }): { out: nu
 }
 
 /**
- * y = x W^T + b over the last axis.
+ * y = x W^T + b over the last axis. The bias is added last and by itself: a Reshape renames memory, but one whose result is an output of
+ * the graph has to copy it, and what is added to here is most often a hook point.
  * @param outShape  shape of the result after the batch axis: `[pos, dOut]`, or `[pos, head, dHead]`
  */
 export function linear(b: GraphBuilder, x: string, layer: Linear, outShape: readonly number[]): string {
   const rows = reshape(b, x, [-1, layer.dIn])
-  const inputs = [rows, b.parameter(layer.weight, weightShape(layer))]
-  if (layer.bias !== undefined) inputs.push(b.parameter(layer.bias, [layer.dOut]))
-  const y = b.op('Gemm', inputs, { transB: 1 })
-  return outShape.length === 1 ? y : reshape(b, y, [-1, ...outShape])
+  const product = b.op('Gemm', [rows, b.parameter(layer.weight, weightShape(layer))], { transB: 1 })
+  const y = outShape.length === 1 ? product : reshape(b, product, [-1, ...outShape])
+  return layer.bias === undefined ? y : b.op('Add', [y, biasOf(b, layer, outShape.slice(1))])
+}
+
+/** The bias in the shape of the axes it is added to: `[dOut]`, or `[head, dHead]`. */
+function biasOf(b: GraphBuilder, layer: Linear, shape: readonly number[]): string {
+  const bias = b.parameter(layer.bias!, [layer.dOut])
+  return shape.length > 1 ? reshape(b, bias, shape) : bias
 }
 
 /**
@@ -51,7 +57,7 @@ export function linearPerHead(b: GraphBuilder, x: string, layer: Linear, nHeads:
   const byHead = b.op('MatMul', [transpose(b, x, [0, 2, 1, 3]), transpose(b, weight, [0, 2, 1])]) // [batch, head, pos, dHead]
   const y = transpose(b, byHead, [0, 2, 1, 3])
   if (layer.bias === undefined) return y
-  return b.op('Add', [y, reshape(b, b.parameter(layer.bias, [layer.dOut]), [nHeads, dHead])])
+  return b.op('Add', [y, biasOf(b, layer, [nHeads, dHead])])
 }
 
 /**
