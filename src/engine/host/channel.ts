@@ -14,6 +14,8 @@ export interface Port {
 export interface Channel extends Port {
   /** Resolves once, with the reason, when the other side is gone for whatever cause. Never rejects. */
   readonly ended: Promise<string>
-  /** Ends the other side, whatever it is doing; resolves when it is gone. */
+  /** Asks the other side to end as soon as the call it is in lets it; resolves when it is gone. */
+  finish(): Promise<void>
+  /** Ends the other side, whatever it is doing; resolves when it is gone. In the middle of native code this may end the whole process. */
   terminate(): Promise<void>
 }

@@ -70,7 +70,7 @@ export class ImagePool {
   async close(): Promise<void> {
     this.#closed = true
     for (const job of [...this.#waiting.splice(0), ...this.#running]) job.reject(closing())
-    await Promise.all([...this.#remotes].map((remote) => remote.terminate()))
+    await Promise.all([...this.#remotes].map((remote) => remote.finish()))
   }
 
   #submit<Result>(call: (remote: Remote<ImageWorker>) => Promise<Result>, signal: AbortSignal | undefined): Promise<Result> {

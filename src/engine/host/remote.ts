@@ -54,6 +54,10 @@ export class Remote<T extends Methods<T>> {
     })
   }
 
+  finish(): Promise<void> {
+    return this.#channel.finish()
+  }
+
   terminate(): Promise<void> {
     return this.#channel.terminate()
   }

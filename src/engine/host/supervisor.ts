@@ -75,7 +75,7 @@ export class Supervisor<T extends Methods<T>, Info> {
     this.#wake?.()
     this.#remote = Promise.reject(new EngineError('CANCELLED', { why: 'the engine is shutting down' }))
     this.#remote.catch(() => undefined)
-    await this.#current?.terminate()
+    await this.#current?.finish()
   }
 
   async #launch(): Promise<Remote<T>> {

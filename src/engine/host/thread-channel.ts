@@ -6,6 +6,9 @@ import { parentPort, Worker } from 'node:worker_threads'
 import { invariant } from '../errors.js'
 import type { Channel, Port } from './channel.js'
 
+/** The message that asks a thread to end. It is read between calls, so never in the middle of native code. */
+const finishMessage = 'finish'
+
 /** The files that run as threads, beside this one. */
 export type ThreadName = 'engine-worker' | 'image-worker'
 
@@ -20,17 +23,23 @@ export function threadChannel(worker: Worker): Channel {
   worker.on('error', (error) => {
     reason ??= describe(error)
   })
-  const terminate = async (why: string) => {
+  const ended = new Promise<string>((resolve) => worker.on('exit', (code) => resolve(reason ?? `its thread ended with code ${code}`)))
+  const finish = async (why: string) => {
     reason ??= why
-    await worker.terminate()
+    worker.postMessage(finishMessage)
+    await ended
   }
   // A message that cannot be read here would leave its call waiting for ever: that worker is of no use any more.
-  worker.on('messageerror', (error) => void terminate(describe(error)))
+  worker.on('messageerror', (error) => void finish(describe(error)))
   return {
     send: (message, transfer = []) => worker.postMessage(message, transfer),
     receive: (listener) => void worker.on('message', listener),
-    ended: new Promise<string>((resolve) => worker.on('exit', (code) => resolve(reason ?? `its thread ended with code ${code}`))),
-    terminate: () => terminate('it was ended'),
+    ended,
+    finish: () => finish('it was ended'),
+    terminate: async () => {
+      reason ??= 'it was ended'
+      await worker.terminate()
+    },
   }
 }
 
@@ -40,7 +49,7 @@ export function threadPort(): Port {
   invariant(port !== null, 'this file runs as a worker thread')
   return {
     send: (message, transfer = []) => port.postMessage(message, transfer),
-    receive: (listener) => void port.on('message', listener),
+    receive: (listener) => void port.on('message', (message) => (message === finishMessage ? process.exit() : listener(message))),
   }
 }
 

@@ -171,6 +171,7 @@ export function localChannel<T extends Methods<T>>(methods: T): LocalChannel {
       toOwner = listener
     },
     ended: end.promise,
+    finish: async () => cut('it was ended'),
     terminate: async () => cut('it was ended'),
     cut,
   }
