@@ -8,8 +8,8 @@ import type { DescribedError } from './types.js'
 /** @param describe  an error as REST would answer it */
 export function formatErrors(errors: readonly unknown[], describe: (error: unknown) => DescribedError) {
   const described = errors.flatMap(unpack).map((error) => {
-    const cause = error instanceof GraphQLError ? error.originalError : error
-    const known = cause === undefined || cause === null ? undefined : describe(cause)
+    const cause = causeOf(error)
+    const known = cause === undefined ? undefined : describe(cause)
     return { error, known }
   })
   const formatted = described.map(({ error, known }): GraphQLFormattedError => {
@@ -21,7 +21,13 @@ export function formatErrors(errors: readonly unknown[], describe: (error: unkno
     const { detail, instance: _, ...extensions } = known.problem as DescribedError['problem'] & { instance?: string }
     return { message: detail, ...where, extensions }
   })
-  return { formatted, known: described.flatMap(({ known }) => known ?? []) }
+  return { formatted, known: described.flatMap(({ error, known }) => (known ? [{ ...known, error }] : [])) }
+}
+
+/** What a resolver threw; undefined where GraphQL itself refuses (a wrong variable is one of its errors inside another). */
+function causeOf(error: unknown): unknown {
+  if (!(error instanceof GraphQLError)) return error
+  return error.originalError ? causeOf(error.originalError) : undefined
 }
 
 /** mercurius wraps the errors of parsing and validation in one of its own. */

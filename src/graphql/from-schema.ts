@@ -17,8 +17,8 @@ import type { Builder, SchemaTypes } from './builder.js'
 import { isScalarName } from './scalars.js'
 
 type Types = PothosSchemaTypes.ExtendDefaultTypes<SchemaTypes>
-type Output = OutputRef | 'String' | 'Int' | 'Float' | 'Boolean'
-type Input = InputRef | 'String' | 'Int' | 'Float' | 'Boolean'
+type Output = OutputRef | 'ID' | 'String' | 'Int' | 'Float' | 'Boolean'
+type Input = InputRef | 'ID' | 'String' | 'Int' | 'Float' | 'Boolean'
 export type OutputFields = PothosSchemaTypes.ObjectFieldBuilder<Types, Record<string, unknown>>
 export type RootFields = PothosSchemaTypes.RootFieldBuilder<Types, object, 'Query'>
 export type Source = Record<string, unknown>
@@ -177,7 +177,7 @@ export class TypesFromSchemas {
 /** Built-in types and scalars. Integers that may pass 2^31 are Float, which is exact to 2^53. */
 function simpleType(schema: Schema): string | undefined {
   const scalar = schema['x-scalar']
-  if (isScalarName(scalar)) return scalar
+  if (isScalarName(scalar) || scalar === 'ID') return scalar
   if (schema.anyOf && isScalarName(schema.title)) return schema.title
   if (schema.enum && schema.title === undefined) return 'String'
   if (schema.enum) return undefined

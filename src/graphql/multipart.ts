@@ -9,6 +9,16 @@ import { UploadedFile } from './types.js'
 
 /** The request body that a form stands for: `operations`, with the files put where `map` says. @throws GraphQLError */
 export async function bodyOfForm(request: FastifyRequest): Promise<unknown> {
+  try {
+    return await readForm(request)
+  } catch (error) {
+    // the parser of forms throws bare errors, and with codes only for limits
+    if (error instanceof GraphQLError || 'code' in (error as object)) throw error
+    throw new GraphQLError(`The form cannot be read: ${(error as Error).message}.`)
+  }
+}
+
+async function readForm(request: FastifyRequest): Promise<unknown> {
   let operations: unknown
   let map: Record<string, unknown> | undefined
   for await (const part of request.parts()) {

@@ -17,7 +17,8 @@ export function nodeType<I extends TSchema, O extends TSchema>(
   const ref = builder.objectRef<Source>(name)
   builder.node(ref, {
     id: { resolve: (source) => source.id as string },
-    loadOne: (id, context) => callOperation(operation, { id }, context) as Promise<Source>,
+    // the plugin's cache gives `nodes` a promise for a node that `node` is still loading, and then does not know its type
+    loadWithoutCache: (id, context) => callOperation(operation, { id }, context) as Promise<Source>,
     fields: (t) => {
       const { id: _, ...fields } = types.outputFields(operation.output, t as never)
       return fields as never

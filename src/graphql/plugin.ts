@@ -29,7 +29,7 @@ export async function graphql(app: FastifyInstance, { context, invoker, callOf, 
 
   const answerErrors = (errors: readonly unknown[], { request, reply }: { request: FastifyRequest; reply: FastifyReply }) => {
     const { formatted, known } = formatErrors(errors, (error) => describe(error, request))
-    for (const { isOurs } of known) if (isOurs) request.log.error({ err: errors, requestId: request.id }, 'request failed')
+    for (const { isOurs, error } of known) if (isOurs) request.log.error({ err: error }, 'request failed')
     const retryAfter = Math.max(0, ...known.map(({ retryAfterSeconds = 0 }) => retryAfterSeconds))
     if (retryAfter > 0) reply.header('retry-after', Math.ceil(retryAfter))
     return formatted
@@ -43,9 +43,9 @@ export async function graphql(app: FastifyInstance, { context, invoker, callOf, 
     allowBatchedQueries: false,
     additionalRouteOptions: { config: { scope: 'any', accepts: ['application/json', 'application/graphql', 'multipart/form-data'] } },
     context: (request, reply): GraphqlContext => ({ context, invoker, call: { ...callOf(request, reply), caller: request.caller } }),
-    // a field that was refused leaves the others standing: 200, as GraphQL over HTTP says
+    // a field that was refused leaves the others standing: 200, as GraphQL over HTTP says; where nothing was executed, 400
     errorFormatter: (execution, { reply }) => ({
-      statusCode: 200,
+      statusCode: execution.data === undefined ? 400 : 200,
       response: { data: execution.data ?? null, errors: answerErrors(execution.errors ?? [], { request: reply.request, reply }) as never },
     }),
     errorHandler: async (error, request, reply) => {

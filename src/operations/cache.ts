@@ -7,11 +7,9 @@ import { elementCount } from '../engine/tensor.js'
 import { Problems, RequestError } from './errors.js'
 import { findModel } from './find-model.js'
 import { type Context, defineOperation } from './operation.js'
-import { TowerShape } from './schemas/model.js'
-import { Encoding, Heads, HookPointName, Positions, TensorShape } from './schemas/tensor.js'
+import { ModelId, TowerShape } from './schemas/model.js'
+import { CacheId, Encoding, Heads, HookPointName, Positions, TensorShape } from './schemas/tensor.js'
 import { selectRows, takeRows } from './select-rows.js'
-
-const CacheId = Type.String({ minLength: 1, maxLength: 200, description: '`cache` of an answer.' })
 
 export const cache = defineOperation({
   name: 'cache',
@@ -21,8 +19,8 @@ export const cache = defineOperation({
   input: Type.Object({ id: CacheId }, { title: 'CacheInput', additionalProperties: false }),
   output: Type.Object(
     {
-      id: Type.String(),
-      model: Type.String(),
+      id: CacheId,
+      model: ModelId,
       tower: TowerShape,
       items: Type.Array(
         Type.Object(

@@ -21,7 +21,7 @@ import { resolveEdits } from './resolve-edits.js'
 import { Edits } from './schemas/edit.js'
 import { ImageInput } from './schemas/image.js'
 import { ModelId, TowerShape } from './schemas/model.js'
-import { Activations, Encoding, Heads, Positions, TensorShape } from './schemas/tensor.js'
+import { Activations, CacheId, Encoding, Heads, Positions, TensorShape } from './schemas/tensor.js'
 import { type RowSelector, selectedShape, selectRows, takeRows } from './select-rows.js'
 
 const Pattern = Type.String({
@@ -62,14 +62,14 @@ type ForwardInput = Static<typeof ForwardInputShape>
 
 const ForwardShape = Type.Object(
   {
-    model: Type.String(),
+    model: ModelId,
     tower: TowerShape,
     activations: Activations,
     output: Type.Union([TensorShape, Type.Null()], { description: 'Logits, embeddings or pooled features; null when `output` is false.' }),
     classes: Type.Union([Type.Array(Type.Array(ClassScoreShape)), Type.Null()], {
       description: 'For each input the most probable classes, best first. Null where the model has no classes and `classify` is not given.',
     }),
-    cache: Type.Union([Type.String(), Type.Null()], {
+    cache: Type.Union([CacheId, Type.Null()], {
       description:
         'Names what was read, at all positions and heads, for a while: `GET /v1/caches/{cache}/{hookPoint}`. Null when nothing was read.',
     }),

@@ -16,7 +16,7 @@ export const hookPoints = defineOperation({
   input: Type.Object({ model: ModelId, tower: Type.Optional(TowerShape) }, { title: 'HookPointsInput', additionalProperties: false }),
   output: Type.Object(
     {
-      model: Type.String(),
+      model: ModelId,
       tower: TowerShape,
       items: Type.Array(HookPointShape),
       nextCursor: Type.Null({ description: 'All of them are on one page.' }),

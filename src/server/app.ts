@@ -6,7 +6,7 @@ import { randomUUID } from 'node:crypto'
 import accepts from '@fastify/accepts'
 import cors from '@fastify/cors'
 import helmet from '@fastify/helmet'
-import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
 import type { Catalog } from '../catalog/catalog.js'
 import type { Config } from '../config.js'
 import type { EngineHost } from '../engine/host/host.js'
@@ -43,7 +43,8 @@ export async function buildApp({ host, catalog, config, logger }: AppParts): Pro
   const { maxBodyBytes } = config
   const app: FastifyInstance = Fastify({
     ...(logger && { loggerInstance: logger }),
-    disableRequestLogging: true,
+    // one line for each request, below
+    logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     bodyLimit: maxBodyBytes,
     genReqId: () => randomUUID(),
     forceCloseConnections: 'idle',
@@ -113,8 +114,8 @@ export async function buildApp({ host, catalog, config, logger }: AppParts): Pro
     }
     if (Number(request.headers['content-length'] ?? 0) > maxBodyBytes) throw new HttpError('BODY_TOO_LARGE', { maximum: maxBodyBytes })
   })
-  app.addHook('onResponse', async ({ method, url, ip, id, log }, { statusCode, elapsedTime }) => {
-    log.info({ method, url, status: statusCode, ms: Math.round(elapsedTime), ip, requestId: id }, 'request')
+  app.addHook('onResponse', async ({ method, url, ip, log }, { statusCode, elapsedTime }) => {
+    log.info({ method, url, status: statusCode, ms: Math.round(elapsedTime), ip }, 'request')
   })
   await rateLimits(app, config)
 

@@ -22,7 +22,7 @@ export function errorHandler(app: FastifyInstance, { maxBodyBytes }: { readonly 
 
 export function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply) {
   const { problem, retryAfterSeconds, isOurs } = describeError(error, request)
-  if (isOurs) request.log.error({ err: error, requestId: request.id }, 'request failed')
+  if (isOurs) request.log.error({ err: error }, 'request failed')
   if (retryAfterSeconds !== undefined) reply.header('retry-after', Math.ceil(retryAfterSeconds))
   if (problem.status === 401) reply.header('www-authenticate', 'Bearer realm="refract"')
   // what is left of a body that was not read would be taken for the next request

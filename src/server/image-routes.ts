@@ -5,8 +5,10 @@
 import multipart from '@fastify/multipart'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { EngineError } from '../engine/errors.js'
+import { isRefusal } from '../operations/errors.js'
 import { operations } from '../operations/operations.js'
 import { callOf, type Doors } from './doors.js'
+import { HttpError } from './http-errors.js'
 import { IdempotencyKeys } from './idempotency.js'
 import { JSON_TYPE, negotiate } from './negotiate.js'
 import { fromQuery } from './query-values.js'
@@ -34,14 +36,25 @@ export async function imageRoutes(app: FastifyInstance, doors: Doors): Promise<v
   })
 }
 
-/** @throws INPUT_INVALID when there is more than one file, or anything else beside it */
+/** @throws INPUT_INVALID when there is more than one file or anything else beside it, BODY_MALFORMED when the form is none */
 async function uploadedFile(request: FastifyRequest): Promise<Uint8Array | undefined> {
   if (!request.isMultipart()) return request.body as Buffer | undefined
+  try {
+    return await fileOfForm(request)
+  } catch (error) {
+    // the parser of forms throws bare errors, and with codes only for limits
+    if (isRefusal(error) || 'code' in (error as object)) throw error
+    throw new HttpError('BODY_MALFORMED', { problem: `${(error as Error).message}.` })
+  }
+}
+
+async function fileOfForm(request: FastifyRequest): Promise<Uint8Array | undefined> {
   let file: Buffer | undefined
   for await (const part of request.parts()) {
     const path = part.fieldname.slice(0, 100)
-    if (part.type === 'field')
+    if (part.type === 'field') {
       throw new EngineError('INPUT_INVALID', { path, problem: 'is not a file; the form holds one file and nothing else' })
+    }
     if (file) throw new EngineError('INPUT_INVALID', { path, problem: 'is a second file; upload one at a time' })
     file = await part.toBuffer()
   }

@@ -96,7 +96,7 @@ export interface Problematic {
 export function describeError(error: unknown, request: { readonly id: string; readonly url: string }): Problematic {
   const known = isRefusal(error) || error instanceof HttpError ? error : new HttpError('INTERNAL', { requestId: request.id })
   const status = statuses[known.code as Code]
-  const errors = 'problems' in known ? known.problems : []
+  const errors = problemsOf(known)
   const limit = limitOf(known)
   const retryAfterSeconds = retryAfter(known)
   return {
@@ -114,6 +114,14 @@ export function describeError(error: unknown, request: { readonly id: string; re
     ...(retryAfterSeconds !== undefined && { retryAfterSeconds }),
     isOurs: status === 500,
   }
+}
+
+/** Every problem with its path; a refusal that names a path is one itself. */
+function problemsOf(error: Known): readonly Problem[] {
+  if ('problems' in error && error.problems.length > 0) return error.problems
+  const { code, details, message } = error
+  const isInput = code === 'INPUT_INVALID' || code === 'EDIT_INVALID' || code === 'POSITION_OUT_OF_RANGE'
+  return isInput && 'path' in details ? [{ path: details.path, message: message.replace(`${details.path}: `, '') }] : []
 }
 
 /** `HOOK_POINT_UNKNOWN` -> `Hook point unknown`. */

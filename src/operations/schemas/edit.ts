@@ -4,7 +4,7 @@
 
 import { type Static, type TProperties, Type } from 'typebox'
 import { fixedLimits } from '../limits.js'
-import { Float, Heads, HookPointName, Positions } from './tensor.js'
+import { CacheId, Float, Heads, HookPointName, Positions } from './tensor.js'
 
 const Vector = Type.Array(Float, { minItems: 1, maxItems: 1_000_000, description: 'As long as the last axis of the hook point.' })
 
@@ -22,7 +22,7 @@ export const PatchSourceShape = Type.Object(
     input: Type.Optional(
       Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1, description: 'Index of an input: of this request, or of the cached run.' }),
     ),
-    cache: Type.Optional(Type.String({ minLength: 1, maxLength: 200, description: 'A `cache` of an earlier answer.' })),
+    cache: Type.Optional(CacheId),
   },
   {
     title: 'PatchSource',

@@ -5,6 +5,7 @@
 import { type Static, Type } from 'typebox'
 
 export const ImageId = Type.String({
+  'x-scalar': 'ID',
   pattern: '^sha256:[0-9a-f]{64}$',
   description: '`sha256:` and the hash of the file as uploaded.',
   examples: [`sha256:${'0'.repeat(64)}`],

@@ -111,7 +111,7 @@ export const ProvenanceShape = Type.Object(
 
 export const ModelShape = Type.Object(
   {
-    id: Type.String({ description: 'Stable for ever.' }),
+    id: Type.String({ 'x-scalar': 'ID', description: 'Stable for ever.' }),
     name: Type.String(),
     layout: Type.String({ description: 'Of the checkpoint: hf-clip, open-clip, hf-vit, hf-dinov2, timm, vit-prisma, toy.' }),
     status: Type.Enum(['loaded', 'available'], {
@@ -143,7 +143,13 @@ export const ModelShape = Type.Object(
   { title: 'Model', additionalProperties: false },
 )
 
-export const ModelId = Type.String({ minLength: 1, maxLength: 200, description: 'The id of a model.', examples: ['emoji-vit'] })
+export const ModelId = Type.String({
+  'x-scalar': 'ID',
+  minLength: 1,
+  maxLength: 200,
+  description: 'The id of a model.',
+  examples: ['emoji-vit'],
+})
 
 export const TowerShape = Type.Enum(['vision', 'text'], {
   title: 'Tower',

@@ -67,3 +67,5 @@ const FLOAT32_MAX = 3.4028234663852886e38
 
 /** A number that a float32 can hold. */
 export const Float = Type.Number({ minimum: -FLOAT32_MAX, maximum: FLOAT32_MAX })
+
+export const CacheId = Type.String({ 'x-scalar': 'ID', minLength: 1, maxLength: 200, description: '`cache` of an answer.' })

@@ -1,0 +1,103 @@
+/** The two interfaces as they are committed, and what they promise held against real answers. */
+
+import { Compile } from 'typebox/compile'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { printedSchema } from '../../src/graphql/schema.js'
+import { operations } from '../../src/operations/operations.js'
+import { openApiDocument } from '../../src/server/openapi.js'
+import { get, picture, post, startTestServer, type TestServer, testModels, upload } from './test-server.js'
+
+type Json = Record<string, unknown>
+
+// `npm run docs` writes both files anew
+test('openapi.json is what the routes and operations say', async () => {
+  await expect(`${JSON.stringify(openApiDocument(), null, 2)}\n`).toMatchFileSnapshot('../../openapi.json')
+})
+
+test('schema.graphql is what the operations say', async () => {
+  await expect(printedSchema()).toMatchFileSnapshot('../../schema.graphql')
+})
+
+test('every operation is in both, under its own name', () => {
+  const openapi = JSON.stringify(openApiDocument())
+  const graphql = printedSchema()
+  for (const { name } of Object.values(operations)) {
+    // what is known of an image is one of the forms of its URL
+    if (name !== 'image') expect(openapi).toContain(`"operationId":"${name}"`)
+    // files are not GraphQL's: a client follows their URL
+    if (name !== 'imageFile') expect(graphql).toMatch(new RegExp(`^  ${name}[(:]`, 'm'))
+  }
+})
+
+describe('answers are of the schema that OpenAPI promises', () => {
+  let server: TestServer
+  let image: string
+  beforeAll(async () => {
+    server = await startTestServer()
+    image = (await upload(server.app, await picture())).json().id
+  })
+  afterAll(() => server.close())
+
+  const document = openApiDocument() as { paths: Record<string, Record<string, Json>>; components: { schemas: Json } }
+
+  /** Refuses fields that are not declared, too. */
+  function expectOf(schema: unknown, value: unknown) {
+    const compiled = Compile(resolve(schema) as never)
+    expect(compiled.Check(value) ? [] : compiled.Errors(value)).toEqual([])
+  }
+  const resolve = (schema: unknown): unknown => {
+    if (Array.isArray(schema)) return schema.map(resolve)
+    if (typeof schema !== 'object' || schema === null) return schema
+    const reference = (schema as { $ref?: string }).$ref
+    if (reference !== undefined) return resolve(document.components.schemas[reference.slice('#/components/schemas/'.length)])
+    return Object.fromEntries(Object.entries(schema).map(([key, value]) => [key, resolve(value)]))
+  }
+  const schemaOf = (route: string, method: string, status: string, type = 'application/json') => {
+    const responses = document.paths[route]![method]!.responses as Record<string, { content: Record<string, { schema: unknown }> }>
+    return responses[status]!.content[type]!.schema
+  }
+
+  test('for every route that answers JSON', async () => {
+    const forward = await post(server.app, '/v1/forward', { model: testModels.classifier, inputs: [{ image }], read: ['hook_embed'] })
+    expectOf(schemaOf('/v1/forward', 'post', '200'), forward.json())
+    const base64 = { model: testModels.clip, inputs: [{ text: 'a' }], read: ['hook_embed'], encoding: 'base64' }
+    expectOf(schemaOf('/v1/forward', 'post', '200'), (await post(server.app, '/v1/forward', base64)).json())
+    const { cache } = forward.json()
+    const urls: Record<string, string> = {
+      '/v1/capabilities': '/v1/capabilities',
+      '/v1/models': '/v1/models',
+      '/v1/models/{id}': `/v1/models/${testModels.clip}`,
+      '/v1/models/{model}/hooks': `/v1/models/${testModels.clip}/hooks?tower=text`,
+      '/v1/images': '/v1/images',
+      '/v1/images/{id}': `/v1/images/${image}`,
+      '/v1/caches/{id}': `/v1/caches/${cache}`,
+      '/v1/caches/{cache}/{hookPoint}': `/v1/caches/${cache}/hook_embed`,
+    }
+    const described = Object.entries(document.paths).flatMap(([route, methods]) => ('get' in methods ? [route] : []))
+    expect(described.sort()).toEqual(Object.keys(urls).sort())
+    for (const [route, url] of Object.entries(urls)) {
+      const response = await get(server.app, url, { accept: 'application/json' })
+      expect(response.statusCode).toBe(200)
+      expectOf(schemaOf(route, 'get', '200'), response.json())
+    }
+    expectOf(schemaOf('/v1/images', 'post', '201'), (await upload(server.app, await picture())).json())
+  })
+
+  test('for refusals', async () => {
+    const schema = schemaOf('/v1/forward', 'post', 'default', 'application/problem+json')
+    for (const body of ['{', '{}', '{"model":"x","inputs":[{"text":"a"}]}'])
+      expectOf(schema, (await post(server.app, '/v1/forward', body)).json())
+  })
+
+  test('and the documentation is served whole, from this server alone', async () => {
+    expect((await get(server.app, '/openapi.json')).json()).toEqual(openApiDocument())
+    for (const page of ['/docs', '/graphiql', '/']) {
+      const { body } = await get(server.app, page)
+      const urls = [...body.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, url]) => url!)
+      for (const url of urls.filter((each) => !each.startsWith('data:'))) {
+        expect(url).toMatch(/^\//)
+        expect((await get(server.app, url)).statusCode).toBe(200)
+      }
+    }
+  })
+})
