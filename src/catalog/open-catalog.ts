@@ -10,6 +10,7 @@ import { openBlobStore } from './blob-store.js'
 import type { Catalog } from './catalog.js'
 import { imageCatalog } from './images.js'
 import { modelCatalog } from './models.js'
+import { databaseError } from './postgres/database-errors.js'
 
 /** Enough for a busy server, few enough for several servers on one embedded PostgreSQL. */
 const MAX_CONNECTIONS = 10
@@ -20,7 +21,20 @@ export async function openCatalog({ databaseUrl, dataDir }: { readonly databaseU
   const folder = path.resolve(dataDir)
   const blobs = await openBlobStore(folder)
   const adapter = new PrismaPg({ connectionString: databaseUrl, max: MAX_CONNECTIONS, connectionTimeoutMillis: CONNECT_MS })
-  const prisma = new PrismaClient({ adapter, errorFormat: 'minimal' })
+  const client = new PrismaClient({ adapter, errorFormat: 'minimal' })
+  const extended = client.$extends({
+    query: {
+      async $allOperations({ args, query }) {
+        try {
+          return await query(args)
+        } catch (error) {
+          throw databaseError(error, databaseUrl)
+        }
+      },
+    },
+  })
+  // it differs from a client only in what it throws
+  const prisma = extended as unknown as PrismaClient
   return {
     models: modelCatalog(prisma, folder),
     images: imageCatalog(prisma, blobs),

@@ -1,10 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto'
 import fs from 'node:fs/promises'
 import path from 'node:path'
+import postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openBlobStore } from '../../src/catalog/blob-store.js'
 import type { Catalog, NewModel } from '../../src/catalog/catalog.js'
 import { encodeCursor } from '../../src/catalog/cursors.js'
+import { openCatalog } from '../../src/catalog/open-catalog.js'
 import { storageError } from '../../src/catalog/storage-errors.js'
 import { aModel } from './a-model.js'
 import { createTestCatalog, type TestDatabase } from './test-database.js'
@@ -237,6 +239,27 @@ describe('the blob store', () => {
   })
 })
 
-test('ping tells whether the database answers', async () => {
-  expect(await catalog.ping()).toBe(true)
+describe('a database that does not answer', () => {
+  test('is told from one that does', async () => {
+    expect(await catalog.ping()).toBe(true)
+    const url = Object.assign(new URL(database.url), { port: '1' }).href
+    const unreachable = await openCatalog({ databaseUrl: url, dataDir: database.dataDir })
+    expect(await unreachable.ping()).toBe(false)
+    for (const attempt of [unreachable.models.ids(), unreachable.images.list({ limit: 1 }), unreachable.apiKeys.countActive()]) {
+      await expect(attempt).rejects.toMatchObject({
+        code: 'DATABASE_UNAVAILABLE',
+        message: expect.stringContaining('nothing listens there'),
+      })
+    }
+    await unreachable.close()
+  })
+
+  test('comes back without a restart when its connections were cut', async () => {
+    await catalog.models.ids()
+    const sql = postgres(database.url, { max: 1 })
+    await sql`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`
+    await sql.end()
+    await catalog.models.ids().catch((error) => expect(error).toMatchObject({ code: 'DATABASE_UNAVAILABLE' }))
+    expect(await catalog.ping()).toBe(true)
+  })
 })

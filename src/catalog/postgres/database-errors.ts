@@ -19,7 +19,20 @@ const problems: Readonly<Record<string, { problem: string; instead: string }>> =
   '42501': { problem: 'this user may not do that', instead: 'Make the user the owner of the database.' },
   '53300': { problem: 'it has no connection left', instead: 'Raise its max_connections.' },
   '53100': { problem: 'its disk is full', instead: 'Free some space there.' },
+  '57P01': { problem: 'it was stopped', instead: 'Try again in a moment.' },
+  '57P02': { problem: 'it crashed and is recovering', instead: 'Try again in a moment.' },
   '57P03': { problem: 'it is starting up or shutting down', instead: 'Try again in a moment.' },
+}
+
+/** What Prisma calls the same over node-postgres. */
+const prismaKinds: Readonly<Record<string, string>> = {
+  DatabaseNotReachable: 'ECONNREFUSED',
+  ConnectionClosed: 'CONNECTION_CLOSED',
+  SocketTimeout: 'ETIMEDOUT',
+  AuthenticationFailed: '28P01',
+  DatabaseAccessDenied: '28000',
+  DatabaseDoesNotExist: '3D000',
+  TooManyConnections: '53300',
 }
 
 /** `error` as DATABASE_UNAVAILABLE where it is about reaching or using the database; unchanged otherwise. */
@@ -30,16 +43,25 @@ export function databaseError(error: unknown, databaseUrl: string): unknown {
   if (known === undefined) return error
   const { hostname, port, pathname } = new URL(databaseUrl)
   return new EngineError('DATABASE_UNAVAILABLE', {
-    problem: `${hostname}:${port || '5432'}${pathname}: ${known.problem} (${(error as Error).message || code})`,
+    problem: `${hostname}:${port || '5432'}${pathname}: ${known.problem} (${lastLine(error) || code})`,
     instead: known.instead,
   })
 }
 
-/** node-postgres and postgres.js put it on the error, on one of several (IPv6 and IPv4), or on its cause. */
+/** Prisma's messages begin with the call that failed; what happened is their last line. */
+const lastLine = (error: unknown) => (error as Error).message.trim().split('\n').at(-1)
+
+/** node-postgres and postgres.js put it on the error, on one of several (IPv6 and IPv4) or on its cause; Prisma on its adapter's error. */
 function codeOf(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null) return undefined
-  const { code, errors, cause } = error as { code?: unknown; errors?: readonly unknown[]; cause?: unknown }
-  return typeof code === 'string' && code in problems
-    ? code
-    : (errors?.map(codeOf).find(Boolean) ?? (cause === error ? undefined : codeOf(cause)))
+  const { code, kind, errors, cause, meta } = error as {
+    code?: unknown
+    kind?: unknown
+    errors?: readonly unknown[]
+    cause?: unknown
+    meta?: { driverAdapterError?: unknown }
+  }
+  if (typeof code === 'string' && code in problems) return code
+  if (typeof kind === 'string' && kind in prismaKinds) return prismaKinds[kind]
+  return errors?.map(codeOf).find(Boolean) ?? codeOf(meta?.driverAdapterError) ?? (cause === error ? undefined : codeOf(cause))
 }
