@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 /** `<pid> <start time>`: a later process with the same number is not the holder. Undefined when there is none. */
 function identity(pid) {
+  if (!(pid > 0)) return undefined
   try {
     process.kill(pid, 0)
   } catch (error) {
