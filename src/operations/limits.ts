@@ -20,7 +20,7 @@ export const fixedLimits = {
   /** Numbers in one JSON answer over REST; as base64 or in a binary form there is no such limit. */
   jsonNumbers: 2_000_000,
   /** Numbers in one answer over GraphQL, written as JSON; as base64 there is no such limit. */
-  graphqlNumbers: 250_000,
+  graphqlNumbers: 100_000,
   /** Items on one page of a list. */
   pageSize: 100,
   /** Pixels of a thumbnail's longer side. */

@@ -1,10 +1,11 @@
 import type { FastifyReply } from 'fastify'
+import { EngineError } from '../engine/errors.js'
 
 /** A signal that aborts when the client closes the connection before it has its answer. */
 export function clientGone(reply: FastifyReply): AbortSignal {
   const controller = new AbortController()
   reply.raw.once('close', () => {
-    if (!reply.raw.writableFinished) controller.abort(new Error('the client went away'))
+    if (!reply.raw.writableFinished) controller.abort(new EngineError('CANCELLED', { why: 'the client went away' }))
   })
   return controller.signal
 }

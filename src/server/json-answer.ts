@@ -9,10 +9,12 @@ import { elementCount, isTensor, type Tensor } from '../engine/tensor.js'
 
 export type Encoding = 'json' | 'base64'
 
-/** About 3 ms of formatting. */
-const NUMBERS_PER_TURN = 16_384
+/** A few milliseconds of formatting. */
+const NUMBERS_PER_TURN = 4096
+/** Text that is gathered before others have their turn. */
+const CHARACTERS_PER_TURN = 16_384
 /** A multiple of 3, so that the pieces' base64 can be joined. */
-const BYTES_PER_PIECE = 3 * 2 ** 18
+const BYTES_PER_PIECE = 3 * 2 ** 16
 
 /** `value` as UTF-8 JSON; tensors in it are written as `toJsonTensor` has them. @throws the signal's reason once it aborts */
 export async function jsonChunks(value: unknown, { encoding, signal }: { encoding: Encoding; signal: AbortSignal }): Promise<Buffer[]> {
@@ -20,7 +22,7 @@ export async function jsonChunks(value: unknown, { encoding, signal }: { encodin
   let text = ''
   for (const piece of pieces(value, encoding)) {
     text += piece
-    if (text.length < NUMBERS_PER_TURN) continue
+    if (text.length < CHARACTERS_PER_TURN) continue
     chunks.push(Buffer.from(text))
     text = ''
     await nextTurn()

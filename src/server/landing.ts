@@ -5,15 +5,17 @@
 import type { FastifyInstance } from 'fastify'
 import { version } from '../operations/capabilities.js'
 import type { Context } from '../operations/operation.js'
+import { checkHost, isLoopback } from './local-guard.js'
 
 const escapes: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
 const escapeHtml = (text: string) => text.replaceAll(/[&<>"']/g, (character) => escapes[character]!)
 
 const MAX_MODELS = 50
 
-export function landing(app: FastifyInstance, { catalog, host }: Context): void {
+export function landing(app: FastifyInstance, { catalog, host, config }: Context): void {
   app.get('/', async (request, reply) => {
-    const needsKey = (await catalog.apiKeys.countActive()) > 0
+    const needsKey = !isLoopback(config.host) || (await catalog.apiKeys.countActive()) > 0
+    if (!needsKey) checkHost(request, config.host)
     const { items, totalCount } = needsKey ? { items: [], totalCount: 0 } : await catalog.models.list({ limit: MAX_MODELS })
     const { backend, device } = host.status()
     const base = `${request.protocol}://${request.host}`
@@ -35,11 +37,14 @@ export function landing(app: FastifyInstance, { catalog, host }: Context): void 
 }
 
 const example = (base: string, model: string) =>
-  escapeHtml(`curl ${base}/v1/images -H 'content-type: application/octet-stream' --data-binary @picture.png
-curl ${base}/v1/forward -H 'content-type: application/json' -H 'accept: application/x-npz' -o run.npz -d '{
-  "model": "${model}", "inputs": [{ "image": "sha256:..." }],
-  "read": ["blocks.*.hook_resid_post"], "positions": "all"
-}'
+  escapeHtml(`curl ${base}/v1/images -F file=@picture.png        # answers the id of the image
+
+curl ${base}/v1/forward -H 'content-type: application/json' \\
+  -H 'accept: application/x-npz' -o run.npz -d '{
+    "model": "${model}", "inputs": [{ "image": "sha256:..." }],
+    "read": ["blocks.*.hook_resid_post"]
+  }'
+
 python -c "import numpy; run = numpy.load('run.npz'); print({name: run[name].shape for name in run})"`)
 
 const page = ({ models, example, engine }: { models: string; example: string; engine: string }) => `<!doctype html>
@@ -47,6 +52,7 @@ const page = ({ models, example, engine }: { models: string; example: string; en
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>Refract</title>
+<link rel="icon" href="data:,">
 <style>
   body { font: 16px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 3rem auto; padding: 0 1rem; color: #1b1f24; background: #fff }
   h1 { margin-bottom: 0 } h2 { margin-top: 2rem; font-size: 1.1rem } a { color: #0550ae }

@@ -49,6 +49,8 @@ export function metrics(app: FastifyInstance, { host }: Context): void {
   gauge('refract_programs', 'Compiled programs in memory.', () => host.status().programs.count)
   counter('refract_programs_compiled_total', 'Programs compiled.', () => host.status().programs.compiled)
   counter('refract_program_hits_total', 'Runs that found their program compiled.', () => host.status().programs.hits)
+  counter('refract_runs_total', 'Runs of the device; one can serve several requests.', () => host.status().runs.count)
+  counter('refract_run_inputs_total', 'Pictures and texts in those runs.', () => host.status().runs.rows)
   counter('refract_engine_restarts_total', 'Times that the engine died and was started again.', () => host.status().restarts)
 
   app.get('/metrics', async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()))

@@ -25,6 +25,7 @@ describe('without any key', () => {
     for (const host of ['evil.example', 'evil.example:8080', 'localhost.evil.example', '127.0.0.1.evil.example', '10.0.0.1', 'a b']) {
       expect((await get(server.app, '/v1/models', { host })).json()).toMatchObject(problem('HOST_REFUSED', 403))
     }
+    expect((await get(server.app, '/', { host: 'evil.example' })).statusCode).toBe(403)
     expect((await graphql(server.app, '{ capabilities { version } }', {}, { host: 'evil.example' })).errors[0]!.extensions.code).toBe(
       'HOST_REFUSED',
     )

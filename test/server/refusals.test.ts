@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import path from 'node:path'
+import fc from 'fast-check'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { HookPointInfo } from '../../src/engine/models/model.js'
 import { errorSections } from '../../src/server/docs.js'
@@ -405,8 +406,14 @@ describe('a URL is refused', () => {
 })
 
 describe('every refusal of the engine and the catalog', () => {
+  let failing: App
+  let thrown: unknown
+  beforeAll(async () => {
+    failing = await server.another({ host: { run: () => Promise.reject(thrown) } })
+  })
+
   test.each(errorSamples.map((error) => [error.code, error] as const))('%s has its status, over both doors', async (code, error) => {
-    const failing = await server.another({ host: { run: () => Promise.reject(error) } })
+    thrown = error
     const body = { model: classifier, inputs: [{ image }] }
     const response = await post(failing, '/v1/forward', body)
     expect(problemOf(response)).toMatchObject({ code, status: statuses[code], detail: error.message })
@@ -418,12 +425,10 @@ describe('every refusal of the engine and the catalog', () => {
     provoked.graphql.add(code)
     const wait = { QUEUE_FULL: '3', ENGINE_UNHEALTHY: '30', WORKER_DIED: '1' }[code as string]
     if (wait) for (const { headers } of [response, answer]) expect(headers['retry-after']).toBe(wait)
-    await failing.close()
   })
 
   test('an unexpected error says nothing of itself', async () => {
-    const secret = new TypeError('password is hunter2')
-    const failing = await server.another({ host: { run: () => Promise.reject(secret) } })
+    thrown = new TypeError('password is hunter2')
     const body = { model: classifier, inputs: [{ image }] }
     const response = await post(failing, '/v1/forward', body)
     expect(problemOf(response)).toMatchObject({ code: 'INTERNAL', status: 500, requestId: expect.stringMatching(/^[0-9a-f-]{36}$/) })
@@ -431,6 +436,66 @@ describe('every refusal of the engine and the catalog', () => {
     expect(answer.json().errors[0].extensions).toMatchObject({ code: 'INTERNAL', status: 500 })
     expect(response.body + answer.body).not.toMatch(/hunter2|TypeError/)
     provoked.graphql.add('INTERNAL')
+  })
+})
+
+describe('whatever is sent', () => {
+  const name = fc.constantFrom('model', 'inputs', 'read', 'positions', 'heads', 'edits', 'classify', 'topK', 'output', 'encoding')
+  const junk = fc.oneof(
+    fc.jsonValue(),
+    fc.constantFrom(-1, 1e308, 2 ** 31, '\0', '\ud800', '*', '**.*', 'sha256:', [], [[]], {}, { base64: '' }, null),
+  )
+  /** A good request with some of its fields replaced, or junk altogether. */
+  const bodies = fc.oneof(
+    fc.dictionary(name, junk).map((change) => ({ model: clip, inputs: [{ image }], read: [RESID], ...change })),
+    fc
+      .record({
+        hookPoint: fc.constantFrom(RESID, 'hook_embed', '*'),
+        op: fc.constantFrom('set', 'patch', 'add'),
+        vector: junk,
+        value: junk,
+        from: junk,
+      })
+      .map((edit) => ({
+        model: classifier,
+        inputs: [{ image }],
+        edits: [edit],
+      })),
+    junk,
+  )
+
+  test('as a run, the answer is no 5xx, over either door', async () => {
+    await fc.assert(
+      fc.asyncProperty(bodies, async (body) => {
+        expect((await post(server.app, '/v1/forward', body)).statusCode).toBeLessThan(500)
+        const { errors } = await graphql(server.app, FORWARD, { input: body })
+        for (const { extensions } of errors) expect(extensions.status).toBeLessThan(500)
+      }),
+      { numRuns: 80 },
+    )
+  })
+
+  test('as a query or a path, the answer is no 5xx', async () => {
+    const text = fc
+      .uint8Array({ maxLength: 40 })
+      .map((bytes) => Array.from(bytes, (byte) => `%${byte.toString(16).padStart(2, '0')}`).join(''))
+    const routes = [
+      '/v1/models?text=',
+      '/v1/models?cursor=',
+      '/v1/models/',
+      '/v1/models/hf-clip/hooks?tower=',
+      '/v1/images/',
+      '/v1/images?limit=',
+      '/v1/caches/',
+      '/v1/caches/x/',
+      '/errors/',
+    ]
+    await fc.assert(
+      fc.asyncProperty(fc.constantFrom(...routes), text, async (route, end) => {
+        expect((await get(server.app, route + end)).statusCode).toBeLessThan(500)
+      }),
+      { numRuns: 80 },
+    )
   })
 })
 
