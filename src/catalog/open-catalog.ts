@@ -3,7 +3,9 @@
  */
 
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { PrismaPg } from '@prisma/adapter-pg'
+import { EngineError } from '../engine/errors.js'
 import { PrismaClient } from '../generated/prisma/client.js'
 import { apiKeyCatalog } from './api-keys.js'
 import { openBlobStore } from './blob-store.js'
@@ -15,6 +17,9 @@ import { databaseError } from './postgres/database-errors.js'
 /** Enough for a busy server, few enough for several servers on one embedded PostgreSQL. */
 const MAX_CONNECTIONS = 10
 const CONNECT_MS = 5000
+/** What may be asked twice. */
+const READS = /^(find|count|aggregate|groupBy|\$queryRaw)/
+const RETRY_MS = 100
 
 /** The database must be migrated (`migrate.ts`). @throws STORAGE_FULL, DATABASE_UNAVAILABLE */
 export async function openCatalog({ databaseUrl, dataDir }: { readonly databaseUrl: string; readonly dataDir: string }): Promise<Catalog> {
@@ -24,11 +29,17 @@ export async function openCatalog({ databaseUrl, dataDir }: { readonly databaseU
   const client = new PrismaClient({ adapter, errorFormat: 'minimal' })
   const extended = client.$extends({
     query: {
-      async $allOperations({ args, query }) {
+      async $allOperations({ operation, args, query }) {
         try {
           return await query(args)
         } catch (error) {
-          throw databaseError(error, databaseUrl)
+          const refusal = databaseError(error, databaseUrl)
+          if (!(refusal instanceof EngineError && READS.test(operation))) throw refusal
+          // A pooled connection that the server closed shows only when it is used. By now the pool has dropped the others, too.
+          await sleep(RETRY_MS)
+          return query(args).catch((again: unknown) => {
+            throw databaseError(again, databaseUrl)
+          })
         }
       },
     },

@@ -254,12 +254,12 @@ describe('a database that does not answer', () => {
     await unreachable.close()
   })
 
-  test('comes back without a restart when its connections were cut', async () => {
+  test('that cut its connections is asked again', async () => {
     await catalog.models.ids()
     const sql = postgres(database.url, { max: 1 })
     await sql`select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`
     await sql.end()
-    await catalog.models.ids().catch((error) => expect(error).toMatchObject({ code: 'DATABASE_UNAVAILABLE' }))
+    await Promise.all(Array.from({ length: 5 }, () => catalog.models.ids()))
     expect(await catalog.ping()).toBe(true)
   })
 })
