@@ -6,8 +6,16 @@
 import { createHash } from 'node:crypto'
 import { invariant } from '../errors.js'
 import { type DType, elementCount, type Tensor } from '../tensor.js'
-import type { Attribute, Axis, Dim, Graph, HookPoint, Node, ValueType } from './graph.js'
+import type { Attribute, Axis, Declarations, Dim, Graph, HookPoint, Node, ValueType } from './graph.js'
 import type { OpName } from './op-name.js'
+
+/** A graph that a builder's nodes go into, as they see it. */
+export interface Surroundings extends Declarations {
+  /** Where a value is made, seen from where the nodes go; undefined: there is none of that name. */
+  whereMade(value: string): 'before' | 'later' | undefined
+}
+
+const nothing: Surroundings = { inputs: {}, parameters: {}, constants: {}, whereMade: () => undefined }
 
 export class GraphBuilder {
   readonly #name: string
@@ -18,52 +26,35 @@ export class GraphBuilder {
   readonly #hookPoints: HookPoint[] = []
   readonly #consumed = new Set<string>()
   readonly #named = new Set<string>()
-  /** Names that are taken but not yet made where the nodes go. */
-  readonly #later = new Set<string>()
+  readonly #around: Surroundings
   readonly #prefix: string
   #nextValue = 0
 
-  constructor(name: string, prefix = '') {
-    this.#name = name
-    this.#prefix = prefix
-  }
-
   /**
-   * A builder of nodes that go into `graph` before its node `index` and may read what is made before it. The names of the values it
-   * makes begin with `prefix`. `declarations` are then those of the graph and the new ones, `nodes` only the new ones.
+   * @param around  what these nodes may read besides what they make. Declarations and nodes are then only the new ones.
+   * @param prefix  of the names of the values it makes
    */
-  static inside(graph: Graph, { index, prefix }: { index: number; prefix: string }): GraphBuilder {
-    const builder = new GraphBuilder(graph.name, prefix)
-    for (const name of Object.keys(graph.inputs)) builder.input(name, graph.inputs[name]!.dtype, graph.inputs[name]!.shape)
-    for (const [name, { dtype, shape }] of Object.entries(graph.parameters)) builder.parameter(name, shape as number[], dtype)
-    for (const [name, literal] of Object.entries(graph.constants)) {
-      builder.#claim(name)
-      builder.#constants[name] = literal
-    }
-    for (const [at, { outputs }] of graph.nodes.entries()) {
-      for (const output of outputs) {
-        builder.#claim(output)
-        if (at >= index) builder.#later.add(output)
-      }
-    }
-    return builder
+  constructor(name: string, { around = nothing, prefix = '' }: { around?: Surroundings; prefix?: string } = {}) {
+    this.#name = name
+    this.#around = around
+    this.#prefix = prefix
   }
 
   /** Declaring an input again with the same type returns the one there is. */
   input(name: string, dtype: DType, shape: readonly Dim[]): string {
-    return this.#declare(this.#inputs, name, { dtype, shape })
+    return this.#declare('inputs', name, { dtype, shape })
   }
 
   /** A weight. Declaring it again with the same type returns the one there is. */
   parameter(name: string, shape: readonly number[], dtype: DType = 'float32'): string {
-    return this.#declare(this.#parameters, name, { dtype, shape })
+    return this.#declare('parameters', name, { dtype, shape })
   }
 
   /** A small literal. Equal literals share one value. */
   constant(literal: Tensor): string {
     invariant(elementCount(literal.shape) <= 4096, `constant of shape [${literal.shape}] is too large for a literal; make it an input`)
     const name = constantName(literal)
-    if (!Object.hasOwn(this.#constants, name)) {
+    if (!Object.hasOwn(this.#constants, name) && !Object.hasOwn(this.#around.constants, name)) {
       this.#claim(name)
       this.#constants[name] = literal
     }
@@ -84,8 +75,9 @@ export class GraphBuilder {
     const outputs = Array.from({ length: nOutputs }, () => `${this.#prefix}v${this.#nextValue++}:${op}`)
     for (const output of outputs) this.#claim(output)
     for (const input of inputs) {
-      invariant(input === '' || this.#named.has(input), `${op} reads "${input}", which nothing defines`)
-      invariant(!this.#later.has(input), `${op} reads "${input}", which is made only later in the graph`)
+      const made = input === '' || this.#named.has(input) ? 'before' : this.#around.whereMade(input)
+      invariant(made !== undefined, `${op} reads "${input}", which nothing defines`)
+      invariant(made !== 'later', `${op} reads "${input}", which is made only later in the graph`)
       this.#consumed.add(input)
     }
     this.#nodes.push({ op, inputs, outputs, attributes })
@@ -119,20 +111,19 @@ export class GraphBuilder {
   }
 
   /** What has been declared so far. */
-  declarations(): Pick<Graph, 'inputs' | 'parameters' | 'constants'> {
+  declarations(): Declarations {
     return { inputs: this.#inputs, parameters: this.#parameters, constants: this.#constants }
   }
 
-  /** The nodes so far, without those of the graph that this builder is inside of. */
   nodes(): readonly Node[] {
     return this.#nodes
   }
 
   #fire(name: string, value: string): string {
     this.#claim(name)
-    const last = this.#nodes.findLastIndex((node) => node.outputs.includes(value))
-    const isFree = last >= 0 && !this.#consumed.has(value) && isAnonymous(value)
-    if (isFree) {
+    const isFree = !this.#consumed.has(value) && isAnonymous(value)
+    const last = isFree ? this.#nodes.findLastIndex((node) => node.outputs.includes(value)) : -1
+    if (last >= 0) {
       const node = this.#nodes[last]!
       this.#nodes[last] = { ...node, outputs: node.outputs.map((output) => (output === value ? name : output)) }
       this.#named.delete(value)
@@ -143,8 +134,9 @@ export class GraphBuilder {
     return name
   }
 
-  #declare(among: Record<string, ValueType>, name: string, type: ValueType): string {
-    const known = Object.hasOwn(among, name) ? among[name]! : undefined
+  #declare(kind: 'inputs' | 'parameters', name: string, type: ValueType): string {
+    const among = kind === 'inputs' ? this.#inputs : this.#parameters
+    const known = [among, this.#around[kind]].find((types) => Object.hasOwn(types, name))?.[name]
     if (known) {
       const isSame = known.dtype === type.dtype && known.shape.join() === type.shape.join()
       invariant(isSame, `"${name}" is declared as ${known.dtype}[${known.shape}] and as ${type.dtype}[${type.shape}]`)
@@ -157,7 +149,8 @@ export class GraphBuilder {
 
   #claim(name: string): void {
     invariant(name !== '' && name !== '__proto__', `"${name}" cannot name a value`)
-    invariant(!this.#named.has(name), `value "${name}" is defined twice in graph "${this.#name}"`)
+    const isTaken = this.#named.has(name) || this.#around.whereMade(name) !== undefined
+    invariant(!isTaken, `value "${name}" is defined twice in graph "${this.#name}"`)
     this.#named.add(name)
   }
 }

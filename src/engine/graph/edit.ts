@@ -3,10 +3,11 @@
  * Both return a new graph and leave the old one as it was.
  */
 
-import { EngineError, invariant } from '../errors.js'
-import { GraphBuilder } from './builder.js'
+import { EngineError } from '../errors.js'
+import type { GraphBuilder } from './builder.js'
 import type { Graph, HookPoint } from './graph.js'
-import { inferTypes } from './infer.js'
+import { GraphEditor } from './graph-editor.js'
+import { inferTypes, type Types } from './infer.js'
 import type { ValueType } from './value-type.js'
 import { putInPath } from './write-out.js'
 
@@ -30,6 +31,9 @@ export interface EditSite {
   readonly hookPoint: HookPoint
 }
 
+/** Makes, of the value of a hook point, a new one of the same type. */
+export type MakeEdit = (site: EditSite) => string
+
 /**
  * Edits a hook point. `edit` returns the new value, of the same type, for each firing; everything that came after the old value reads
  * the new one, and so does whoever fetches the hook point, because the new value takes the name. The old one is called `name@0` (after
@@ -38,33 +42,55 @@ export interface EditSite {
  *
  * @throws HOOK_POINT_UNKNOWN; EDIT_INVALID when nothing depends on the hook point; SHAPE_MISMATCH when the new value has another type
  */
-export function replace(graph: Graph, hookPoint: string, edit: (site: EditSite) => string): Graph {
-  const [found] = findHookPoints(graph, [hookPoint])
-  let edited = graph
-  for (const [firing, value] of found!.firings.entries()) edited = replaceFiring(edited, found!, { value, firing, edit })
-  return edited
+export function replace(graph: Graph, hookPoint: string, edit: MakeEdit): Graph {
+  return replaceEach(graph, [{ hookPoint, edit }]).graph
 }
 
+/**
+ * Several edits, one after another, at little more than the price of one.
+ *
+ * @param types  of the graph's values, when they are known already
+ * @returns      the edited graph and the types of its values
+ * @throws       what `replace` throws
+ */
+export function replaceEach(
+  graph: Graph,
+  edits: readonly { readonly hookPoint: string; readonly edit: MakeEdit }[],
+  types: Types = inferTypes(graph),
+): { readonly graph: Graph; readonly types: Types } {
+  const editor = new GraphEditor(graph, types)
+  const hookPoints = findHookPoints(
+    graph,
+    edits.map(({ hookPoint }) => hookPoint),
+  )
+  let isEdited = false
+  for (const [index, hookPoint] of hookPoints.entries()) {
+    for (const firing of hookPoint.firings.keys())
+      isEdited = replaceFiring(editor, { hookPoint, firing, edit: edits[index]!.edit }) || isEdited
+  }
+  return isEdited ? { graph: editor.graph(), types: editor.types } : { graph, types }
+}
+
+/** @returns false when the edit hands back what it was given, and so has nothing to add */
 function replaceFiring(
-  unedited: Graph,
-  hookPoint: HookPoint,
-  { value: name, firing, edit }: { value: string; firing: number; edit: (site: EditSite) => string },
-): Graph {
-  const graph = putInPath(unedited, name)
-  const producer = graph.nodes.findIndex((node) => node.outputs.includes(name))
-  invariant(producer >= 0, `hook point "${name}" is not made by a node`)
-  const original = freeName(graph, name)
-  const kept = renameOutput(graph, producer, { from: name, to: original })
-  const builder = GraphBuilder.inside(kept, { index: producer + 1, prefix: `${original}/` })
-  const type = () => typesUpTo(kept, producer + 1).get(original)!
+  editor: GraphEditor,
+  { hookPoint, firing, edit }: { hookPoint: HookPoint; firing: number; edit: MakeEdit },
+): boolean {
+  const name = hookPoint.firings[firing]!
+  putInPath(editor, name)
+  const original = freeName(editor, name)
+  editor.renameOutput(name, original)
+  const place = editor.indexOf(editor.producer(original)!) + 1
+  const builder = editor.builderAt(place, `${original}/`)
+  const type = () => editor.types.get(original)!
   const made = edit({ builder, value: original, type, firing, hookPoint })
-  // An edit that hands back what it was given has nothing to add.
-  if (made === original) return graph
-  const result = builder.named(name, made)
-  const nodes = kept.nodes.toSpliced(producer + 1, 0, ...builder.nodes())
-  const edited = { ...kept, ...builder.declarations(), nodes }
-  const types = typesUpTo(edited, producer + 1 + builder.nodes().length)
-  const [before, after] = [types.get(original)!, types.get(result)!]
+  if (made === original) {
+    editor.renameOutput(original, name)
+    return false
+  }
+  builder.named(name, made)
+  editor.insert(place, builder.nodes(), builder.declarations())
+  const [before, after] = [type(), editor.types.get(name)!]
   if (after.dtype !== before.dtype || after.shape.join() !== before.shape.join()) {
     throw new EngineError('SHAPE_MISMATCH', {
       what: `The edited value of "${hookPoint.name}" (${after.dtype}; the original is ${before.dtype})`,
@@ -72,11 +98,7 @@ function replaceFiring(
       actual: after.shape,
     })
   }
-  return edited
-}
-
-function typesUpTo(graph: Graph, nNodes: number): ReadonlyMap<string, ValueType> {
-  return inferTypes({ ...graph, nodes: graph.nodes.slice(0, nNodes), outputs: [] })
+  return true
 }
 
 /** Finds hook points by their exact names. @throws HOOK_POINT_UNKNOWN */
@@ -92,15 +114,9 @@ export function findHookPoints(graph: Graph, names: readonly string[]): readonly
   return names.map((name) => byName.get(name)!)
 }
 
-function renameOutput(graph: Graph, index: number, { from, to }: { from: string; to: string }): Graph {
-  const node = graph.nodes[index]!
-  return { ...graph, nodes: graph.nodes.with(index, { ...node, outputs: node.outputs.map((output) => (output === from ? to : output)) }) }
-}
-
 /** The first of `name@0`, `name@1`, ... that the graph does not use. */
-function freeName(graph: Graph, name: string): string {
-  const taken = new Set(graph.nodes.flatMap((node) => node.outputs))
+function freeName(editor: GraphEditor, name: string): string {
   let edits = 0
-  while (taken.has(`${name}@${edits}`)) edits++
+  while (editor.types.has(`${name}@${edits}`)) edits++
   return `${name}@${edits}`
 }

@@ -51,12 +51,16 @@ export interface HookPoint {
   readonly firings: readonly string[]
 }
 
-export interface Graph {
-  readonly name: string
+/** The values that no node makes. */
+export interface Declarations {
   readonly inputs: Readonly<Record<string, ValueType>>
   readonly parameters: Readonly<Record<string, ValueType>>
   /** Small literals (axes, shapes, epsilons); part of the structure. Weights are never constants. */
   readonly constants: Readonly<Record<string, Tensor>>
+}
+
+export interface Graph extends Declarations {
+  readonly name: string
   /** In topological order. */
   readonly nodes: readonly Node[]
   readonly outputs: readonly string[]

@@ -5,18 +5,21 @@
 import { EngineError, type Problem } from '../errors.js'
 import type { DType, Tensor } from '../tensor.js'
 import { bytesPerElement } from '../tensor.js'
-import type { Graph, Node } from './graph.js'
+import type { Declarations, Graph, Node } from './graph.js'
 import { type AttributeSpec, type Call, type Inferred, type Operator, RuleViolation } from './operator.js'
 import { type OpName, operators } from './operators.js'
-import type { Attribute, ValueType } from './value-type.js'
+import type { Attribute } from './value-type.js'
 
 /** A vector of more elements than this is data, not a shape. */
 const longestContents = 256
 
 type Report = (path: string, message: string) => void
 
-/** The type of every value, by name. @throws GRAPH_INVALID naming every node that does not fit */
-export function inferTypes(graph: Graph): ReadonlyMap<string, ValueType> {
+/** The type of every value of a graph, by name. */
+export type Types = ReadonlyMap<string, Inferred>
+
+/** @throws GRAPH_INVALID naming every node that does not fit */
+export function inferTypes(graph: Graph): Types {
   const problems: Problem[] = []
   const types = walk(graph, (path, message) => problems.push({ path, message }))
   if (problems.length > 0) throw graphInvalid(graph, problems)
@@ -28,43 +31,61 @@ export function graphInvalid(graph: Graph, problems: readonly Problem[]): Engine
   return new EngineError('GRAPH_INVALID', { graph: graph.name, problems: lines }, problems)
 }
 
+/** Types on the way: what is known, and where problems go. */
+export interface Typing {
+  readonly types: Map<string, Inferred>
+  /** Values that could not be typed; that has been reported, and what depends on them is not reported again. */
+  readonly untyped: Set<string>
+  readonly report: Report
+}
+
 /**
  * Types of the values, with a report of everything that does not fit: values that are missing, late or defined twice, arities,
- * attributes, shapes. A value that could not be typed is reported once; what depends on it is not reported again.
+ * attributes, shapes.
  */
 export function walk(graph: Graph, report: Report): Map<string, Inferred> {
-  const types = new Map<string, Inferred>()
-  const untyped = new Set<string>()
-  const define = (name: string, type: Inferred | undefined, path: () => string) => {
-    if (types.has(name) || untyped.has(name)) report(path(), `value "${name}" is defined twice`)
-    else if (type) types.set(name, type)
-    else untyped.add(name)
+  const typing: Typing = { types: new Map(), untyped: new Set(), report }
+  typeDeclarations(graph, typing)
+  typeNodes(graph.nodes, typing)
+  for (const [index, output] of graph.outputs.entries()) {
+    if (!typing.types.has(output) && !typing.untyped.has(output)) report(`outputs[${index}]`, `"${output}" is not a value of the graph`)
   }
-  for (const [name, type] of Object.entries(graph.inputs)) define(name, type, () => `inputs["${name}"]`)
-  for (const [name, type] of Object.entries(graph.parameters)) define(name, type, () => `parameters["${name}"]`)
-  for (const [name, literal] of Object.entries(graph.constants)) define(name, literalType(literal), () => `constants["${name}"]`)
+  return typing.types
+}
 
+export function typeDeclarations({ inputs, parameters, constants }: Declarations, typing: Typing): void {
+  for (const [name, type] of Object.entries(inputs)) define(typing, name, type, () => `inputs["${name}"]`)
+  for (const [name, type] of Object.entries(parameters)) define(typing, name, type, () => `parameters["${name}"]`)
+  for (const [name, literal] of Object.entries(constants)) define(typing, name, literalType(literal), () => `constants["${name}"]`)
+}
+
+/** @param from  the place of the first of these nodes in the graph */
+export function typeNodes(nodes: readonly Node[], typing: Typing, from = 0): void {
+  const { types, untyped, report } = typing
   let produced: Set<string> | undefined
-  for (const [index, node] of graph.nodes.entries()) {
-    const complain = (message: string) => report(nodePath(node, index), message)
+  for (const [at, node] of nodes.entries()) {
+    const path = () => nodePath(node, from + at)
+    const complain = (message: string) => report(path(), message)
     let isTyped = true
     for (const input of node.inputs) {
       if (input === '' || types.has(input)) continue
       isTyped = false
       if (untyped.has(input)) continue
-      produced ??= new Set(graph.nodes.flatMap((other) => other.outputs))
+      produced ??= new Set(nodes.flatMap((other) => other.outputs))
       complain(produced.has(input) ? `reads "${input}" before it is made` : `reads "${input}", which nothing defines`)
     }
     const outputs = checkNode(node, complain) && isTyped ? inferNode(node, types, complain) : undefined
-    for (const [at, output] of node.outputs.entries()) {
-      if (output === '') complain(`output ${at} has no name`)
-      else define(output, outputs?.[at], () => nodePath(node, index))
+    for (const [index, output] of node.outputs.entries()) {
+      if (output === '') complain(`output ${index} has no name`)
+      else define(typing, output, outputs?.[index], path)
     }
   }
-  for (const [index, output] of graph.outputs.entries()) {
-    if (!types.has(output) && !untyped.has(output)) report(`outputs[${index}]`, `"${output}" is not a value of the graph`)
-  }
-  return types
+}
+
+function define({ types, untyped, report }: Typing, name: string, type: Inferred | undefined, path: () => string): void {
+  if (types.has(name) || untyped.has(name)) report(path(), `value "${name}" is defined twice`)
+  else if (type) types.set(name, type)
+  else untyped.add(name)
 }
 
 export function nodePath(node: Node, index: number): string {
@@ -81,7 +102,7 @@ export function attributesOf(node: Node): Readonly<Record<string, Attribute>> {
   return filled
 }
 
-export function callOf(node: Node, types: ReadonlyMap<string, Inferred>): Call {
+export function callOf(node: Node, types: Types): Call {
   return {
     inputs: node.inputs.map((input) => (input === '' ? undefined : types.get(input))),
     nOutputs: node.outputs.length,
@@ -89,7 +110,7 @@ export function callOf(node: Node, types: ReadonlyMap<string, Inferred>): Call {
   }
 }
 
-function inferNode(node: Node, types: ReadonlyMap<string, Inferred>, complain: (message: string) => void): readonly Inferred[] | undefined {
+function inferNode(node: Node, types: Types, complain: (message: string) => void): readonly Inferred[] | undefined {
   try {
     return operators[node.op].infer(callOf(node, types))
   } catch (error) {

@@ -16,7 +16,7 @@ import { joinRows, RowShares, rowsOfTensor } from './batch-rows.js'
 import type { Batch, BatchMember, BatchResult, EngineWorker, Outcome, Plan, Structure } from './engine-worker-calls.js'
 import { footprint } from './footprint.js'
 import type { ModelSource, RunInputs } from './host.js'
-import { type PlannedStructure, planStructure } from './planned-structure.js'
+import { builtTowers, type PlannedStructure, planStructure } from './planned-structure.js'
 import { toWire } from './remote.js'
 
 /** Where models come from; tests have their own. */
@@ -26,8 +26,7 @@ export interface ModelReader {
 }
 
 interface ResidentTower {
-  readonly description: TowerDescription
-  readonly buildGraph: LoadedTower['buildGraph']
+  readonly builtWith: ReturnType<typeof builtTowers>
   readonly weights: ResidentWeights
 }
 
@@ -88,11 +87,11 @@ export class Engine implements Omit<EngineWorker, 'start'> {
     const tower = model.towers[structure.tower]
     if (tower === undefined)
       throw new EngineError('INPUT_INVALID', { path: 'inputs', problem: `this model has no ${structure.tower} tower` })
-    const { planned, graph } = planStructure(tower.description, tower.buildGraph, structure)
+    const { planned, graph, types } = planStructure(tower.builtWith, structure)
     model.structures.set(structure.key, planned)
     if (!this.#programs.has(planned.program)) this.#programs.set(planned.program, { graph, compiled: undefined })
     const { program, couplesRows, needsWholeRequest } = planned
-    return { program, couplesRows, needsWholeRequest, estimatedBytes: expectedBytes(graph), ...footprint(graph) }
+    return { program, couplesRows, needsWholeRequest, estimatedBytes: expectedBytes(graph), ...footprint(graph, types) }
   }
 
   async compile(program: string): Promise<{ bytes: number }> {
@@ -135,7 +134,7 @@ export class Engine implements Omit<EngineWorker, 'start'> {
   }
 
   async #upload(description: TowerDescription, { buildGraph, weights }: LoadedTower): Promise<ResidentTower> {
-    return { description, buildGraph, weights: await this.#backend.upload(weights) }
+    return { builtWith: builtTowers(description, buildGraph), weights: await this.#backend.upload(weights) }
   }
 }
 

@@ -3,7 +3,7 @@
  */
 
 import type { Dim, Graph, ValueType } from '../graph/graph.js'
-import { inferTypes } from '../graph/infer.js'
+import { inferTypes, type Types } from '../graph/infer.js'
 import { bytesPerElement } from '../tensor.js'
 
 export interface Footprint {
@@ -13,11 +13,11 @@ export interface Footprint {
   readonly workingBytesPerRow: number
 }
 
-/** @throws GRAPH_INVALID */
-export function footprint(graph: Graph): Footprint {
+/** @param types  of the graph's values, when they are known already */
+export function footprint(graph: Graph, types: Types = inferTypes(graph)): Footprint {
   const outputs = new Set(graph.outputs)
-  const isCounted = (value: string) => !(value in graph.parameters) && !(value in graph.constants)
-  const sizes = new Map([...inferTypes(graph)].map(([value, type]) => [value, isCounted(value) ? bytesAtOneRow(type) : 0]))
+  const made = [...Object.keys(graph.inputs), ...graph.nodes.flatMap((node) => node.outputs)]
+  const sizes = new Map(made.map((value) => [value, bytesAtOneRow(types.get(value)!)]))
   const bytes = (value: string) => sizes.get(value) ?? 0
   const lastUse = new Map<string, number>()
   for (const [index, node] of graph.nodes.entries()) {

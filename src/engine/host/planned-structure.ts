@@ -7,11 +7,11 @@ import { EngineError, type Problem } from '../errors.js'
 import { expose, findHookPoints } from '../graph/edit.js'
 import type { Graph } from '../graph/graph.js'
 import { structureHash } from '../graph/hash.js'
+import { inferTypes, type Types } from '../graph/infer.js'
 import { prune } from '../graph/prune.js'
 import { hookPointsOf } from '../hook-points.js'
 import { applyEdits } from '../interventions/apply-edits.js'
 import type { EditedTower, OperandRole } from '../interventions/technique.js'
-import { validateEdits } from '../interventions/validate-edits.js'
 import type { LoadedTower } from '../models/load.js'
 import type { HookPointInfo, TowerDescription } from '../models/model.js'
 import type { Structure } from './engine-worker-calls.js'
@@ -30,26 +30,47 @@ export interface PlannedStructure {
   readonly needsWholeRequest: boolean
 }
 
+/** A tower's graph before edits. */
+export interface BuiltTower {
+  readonly tower: EditedTower
+  readonly graph: Graph
+  readonly types: Types
+}
+
 /**
- * @throws HOOK_POINT_UNKNOWN and every error of editing, with all problems at once
+ * A tower's graphs by the hook points that are wanted in them. The one without optional hook points, which nearly every structure is made
+ * from, is built once.
+ */
+export function builtTowers(
+  { config, hookPoints }: TowerDescription,
+  buildGraph: LoadedTower['buildGraph'],
+): (wanted: ReadonlySet<string>) => BuiltTower {
+  const build = (wanted: ReadonlySet<string>, tower: EditedTower): BuiltTower => {
+    const graph = buildGraph(wanted)
+    return { tower, graph, types: inferTypes(graph) }
+  }
+  const plain = build(new Set(), { config, hookPoints })
+  const optional = hookPoints.filter((hookPoint) => hookPoint.optional)
+  return (wanted) =>
+    optional.some(({ name }) => wanted.has(name)) ? build(wanted, { config, hookPoints: hookPointsOf(config, wanted) }) : plain
+}
+
+/**
+ * @param builtWith  see builtTowers
+ * @throws           HOOK_POINT_UNKNOWN and every error of editing, with all problems at once
  */
 export function planStructure(
-  { config }: TowerDescription,
-  buildGraph: LoadedTower['buildGraph'],
+  builtWith: ReturnType<typeof builtTowers>,
   { model, read, edits, nRows }: Structure,
-): { readonly planned: PlannedStructure; readonly graph: Graph } {
-  const wanted = new Set([...read, ...edits.map(({ hookPoint }) => hookPoint)])
-  const tower: EditedTower = { config, hookPoints: hookPointsOf(config, wanted) }
+): { readonly planned: PlannedStructure; readonly graph: Graph; readonly types: Types } {
+  const { tower, ...built } = builtWith(new Set([...read, ...edits.map(({ hookPoint }) => hookPoint)]))
   refuseUnknown(read, tower.hookPoints, model)
-  validateEdits(edits, tower, { nInputs: nRows, model })
-
-  const built = buildGraph(wanted)
-  const edited = applyEdits(built, edits, tower)
-  const [output] = built.outputs as [string]
+  const edited = applyEdits(built.graph, edits, tower, { types: built.types, nInputs: nRows, model })
+  const [output] = built.graph.outputs as [string]
   const values = findHookPoints(edited.graph, read).map(({ firings }) => firings.at(-1)!)
   const graph = prune(expose(edited.graph, read))
-  const [name] = Object.keys(built.inputs) as [string]
-  const rowShape = built.inputs[name]!.shape.slice(1).map(Number)
+  const [name] = Object.keys(built.graph.inputs) as [string]
+  const rowShape = built.graph.inputs[name]!.shape.slice(1).map(Number)
   const { roles, couplesRows, needsWholeRequest } = edited
   return {
     planned: {
@@ -62,6 +83,7 @@ export function planStructure(
       needsWholeRequest,
     },
     graph,
+    types: edited.types,
   }
 }
 

@@ -8,18 +8,21 @@
 
 import { invariant } from '../errors.js'
 import type { GraphBuilder } from '../graph/builder.js'
-import { replace } from '../graph/edit.js'
+import { type MakeEdit, replaceEach } from '../graph/edit.js'
 import type { Graph } from '../graph/graph.js'
+import { inferTypes, type Types } from '../graph/infer.js'
 import { isVision } from '../hook-points.js'
 import { float32, type Tensor, tensor } from '../tensor.js'
 import type { Edit } from './edit.js'
 import { maskOperand } from './selection.js'
 import { type EditedTower, type Operand, type OperandRole, type Place, repeatRows, type Technique } from './technique.js'
 import { techniqueOf } from './techniques.js'
-import { validateEdits } from './validate-edits.js'
+import { type EditContext, validateEdits } from './validate-edits.js'
 
 export interface EditedGraph {
   readonly graph: Graph
+  /** Of the graph's values. */
+  readonly types: Types
   /** Feeds for a request of `nRows` inputs, by graph input. @throws what validateEdits throws */
   readonly inputs: (nRows: number) => Record<string, Tensor>
   /** See `editStructure`. */
@@ -32,17 +35,28 @@ export interface EditedGraph {
   readonly needsWholeRequest: boolean
 }
 
+export interface ApplyContext extends Pick<EditContext, 'nInputs' | 'model'> {
+  /** Of the graph's values, when they are known already. */
+  readonly types?: Types
+}
+
 /**
  * @param graph  built with every edited hook point that is optional
  * @param tower  with the hook points of that graph
  * @throws       what validateEdits throws; EDIT_INVALID when nothing depends on an edited hook point
  */
-export function applyEdits(graph: Graph, edits: readonly Edit[], tower: EditedTower): EditedGraph {
-  validateEdits(edits, tower, { model: graph.name })
+export function applyEdits(
+  graph: Graph,
+  edits: readonly Edit[],
+  tower: EditedTower,
+  { types = inferTypes(graph), ...context }: ApplyContext = {},
+): EditedGraph {
+  validateEdits(edits, tower, { model: graph.name, ...context })
   const prepared = prepare(edits, tower)
   const together = new Set(prepared.map(({ edit, technique }) => technique.rowsTogether?.(edit)))
+  const replacements = prepared.map((each) => ({ hookPoint: each.edit.hookPoint, edit: makeEdit(each) }))
   return {
-    graph: prepared.reduce(applyEdit, graph),
+    ...replaceEach(graph, replacements, types),
     inputs: (nRows) => editInputs(edits, tower, nRows),
     structure: editStructure(edits),
     roles: Object.fromEntries(prepared.flatMap(({ operands }) => operands.map(({ input, role }) => [input, role]))),
@@ -92,8 +106,8 @@ function prepare(edits: readonly Edit[], tower: EditedTower): PreparedEdit[] {
   })
 }
 
-function applyEdit(graph: Graph, { edit, place, technique, operands }: PreparedEdit): Graph {
-  return replace(graph, edit.hookPoint, ({ builder, value, hookPoint }) => {
+function makeEdit({ edit, place, technique, operands }: PreparedEdit): MakeEdit {
+  return ({ builder, value, hookPoint }) => {
     const isDescribed = hookPoint.axes.join() === place.hookPoint.axes.join()
     invariant(isDescribed, `${edit.hookPoint} is [${hookPoint.axes}] in the graph and [${place.hookPoint.axes}] in its description`)
     // A hook point that fires several times declares its inputs once; they are the same for every firing.
@@ -105,7 +119,7 @@ function applyEdit(graph: Graph, { edit, place, technique, operands }: PreparedE
     const edited = technique.build(builder, finite, names)
     const kept = masked ? builder.op('Where', [masked, value, edited]) : edited
     return builder.op('Where', [names[maskName]!, kept, value])
-  })
+  }
 }
 
 /** A causal model's scores are minus infinity where it may not look; that is no number to compute with, and must stay. */

@@ -2,8 +2,9 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { EngineError } from '../../../src/engine/errors.js'
 import { GraphBuilder } from '../../../src/engine/graph/builder.js'
-import { type EditSite, expose, replace } from '../../../src/engine/graph/edit.js'
+import { type EditSite, expose, replace, replaceEach } from '../../../src/engine/graph/edit.js'
 import type { Graph } from '../../../src/engine/graph/graph.js'
+import { inferTypes } from '../../../src/engine/graph/infer.js'
 import { prune } from '../../../src/engine/graph/prune.js'
 import { findProblems } from '../../../src/engine/graph/validate.js'
 import { int64, scalar } from '../../../src/engine/tensor.js'
@@ -192,6 +193,31 @@ describe('replacing', () => {
     // Reading it is another matter.
     expect(last(expose(graph, ['unused']).outputs)).toBe('unused')
   })
+})
+
+test('random programs: many edits at once are the same edits one by one, and the types that come back are those of the graph', () => {
+  const isRead = (graph: Graph, value: string) => graph.nodes.some(({ inputs }) => inputs.includes(value))
+  const editsOf = (graph: Graph) => {
+    const names = graph.hookPoints.map(({ name }) => name).filter((name) => isRead(graph, name))
+    const edit = fc.record({ hookPoint: fc.nat().map((at) => names[at % names.length]!), factor: fc.integer({ min: 2, max: 4 }) })
+    return fc.array(edit, { maxLength: names.length === 0 ? 0 : 8 })
+  }
+  const blocks = fc.constantFrom(block('fused'), block('written out'))
+  const edited = fc.oneof(programs, blocks).chain((graph) => fc.record({ graph: fc.constant(graph), edits: editsOf(graph) }))
+  fc.assert(
+    fc.property(edited, ({ graph, edits }) => {
+      const before = structuredClone(graph)
+      const oneByOne = edits.reduce((current, { hookPoint, factor }) => replace(current, hookPoint, scaledBy(factor)), graph)
+      const atOnce = replaceEach(
+        graph,
+        edits.map(({ hookPoint, factor }) => ({ hookPoint, edit: scaledBy(factor) })),
+      )
+      expect(atOnce.graph).toEqual(oneByOne)
+      expect(new Map(atOnce.types)).toEqual(inferTypes(oneByOne))
+      expect(graph).toEqual(before)
+    }),
+    { numRuns: 100 },
+  )
 })
 
 test('pruning drops nodes, parameters, constants and hook points that no output needs, and keeps inputs', () => {
