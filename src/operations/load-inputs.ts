@@ -4,7 +4,7 @@
 
 import { createHash } from 'node:crypto'
 import { EngineError } from '../engine/errors.js'
-import type { RunInputs } from '../engine/host/host.js'
+import type { PictureFile, RunInputs } from '../engine/host/host.js'
 import type { Preprocessing } from '../engine/image/preprocessing.js'
 import type { Tensor } from '../engine/tensor.js'
 import { isRefusal, Problems, RequestError } from './errors.js'
@@ -26,7 +26,7 @@ export async function loadInputs(
   const started = performance.now()
   const settled = await Promise.allSettled(
     images.map(async (image, index) => {
-      const file = await readImage(context, image, `inputs[${index}].image`)
+      const file = pictureFile(context, image, `inputs[${index}].image`)
       return context.host.preprocess(file, preprocessing, call.signal)
     }),
   )
@@ -45,15 +45,20 @@ export async function loadInputs(
 
 const isAboutThePicture = (code: string) => ['IMAGE_UNKNOWN', 'IMAGE_INVALID', 'IMAGE_TOO_LARGE', 'INPUT_INVALID'].includes(code)
 
-/** The file and its content hash. @throws IMAGE_UNKNOWN, IMAGE_INVALID */
-async function readImage(context: Context, image: ImageInputValue, path: string): Promise<{ bytes: Uint8Array; id: string }> {
+/** Reading throws IMAGE_UNKNOWN. @throws IMAGE_INVALID */
+function pictureFile({ catalog }: Context, image: ImageInputValue, path: string): PictureFile {
   if (typeof image === 'string') {
-    const bytes = await context.catalog.images.read(image)
-    if (!bytes) throw new RequestError('IMAGE_UNKNOWN', { image })
-    return { bytes, id: image }
+    return {
+      id: image,
+      async read() {
+        const bytes = await catalog.images.read(image)
+        if (!bytes) throw new RequestError('IMAGE_UNKNOWN', { image })
+        return bytes
+      },
+    }
   }
   const bytes = decodeBase64(image.base64, path)
-  return { bytes, id: `sha256:${createHash('sha256').update(bytes).digest('hex')}` }
+  return { id: `sha256:${createHash('sha256').update(bytes).digest('hex')}`, read: () => bytes }
 }
 
 /** Strict: Buffer alone would drop what is not base64 and decode the rest. @throws IMAGE_INVALID */

@@ -72,6 +72,14 @@ export interface HostStatus {
   readonly caches: { readonly count: number }
 }
 
+/** A picture before it is prepared. */
+export interface PictureFile {
+  /** Its content hash: what prepared pictures are kept by. */
+  readonly id: string
+  /** The file; asked for only when the prepared picture is not at hand. */
+  read(): Uint8Array | Promise<Uint8Array>
+}
+
 export interface EngineHost {
   /** Reads configuration, weight names and shapes; checks that they fit. Loads no weights to stay. @throws any model-file error */
   inspect(source: ModelSource, signal?: AbortSignal): Promise<ModelDescription>
@@ -82,11 +90,7 @@ export interface EngineHost {
   /** @throws QUEUE_FULL, MEMORY_EXCEEDED, WORKER_DIED, ENGINE_UNHEALTHY, CANCELLED, and every error of reading and editing */
   run(request: RunRequest, signal?: AbortSignal): Promise<RunResult>
   /** Decodes, resizes, crops and normalises one picture: [channel, height, width]. @throws IMAGE_INVALID, IMAGE_TOO_LARGE */
-  preprocess(
-    image: { readonly bytes: Uint8Array /** sha256, the cache key */; readonly id: string },
-    how: Preprocessing,
-    signal?: AbortSignal,
-  ): Promise<Tensor<'float32'>>
+  preprocess(image: PictureFile, how: Preprocessing, signal?: AbortSignal): Promise<Tensor<'float32'>>
   /** Decodes a picture to its end and says what it is, off the calling thread. @throws IMAGE_INVALID, IMAGE_TOO_LARGE */
   inspectImage(bytes: Uint8Array, signal?: AbortSignal): Promise<ImageInfo>
   /** Keeps a run's activations for a while under the memory budget, least recently used out first. Returns the cache's

@@ -6,6 +6,7 @@
 import type { Preprocessing } from '../image/preprocessing.js'
 import { byteLength, type Tensor } from '../tensor.js'
 import { onCancel, orCancelled } from './cancellation.js'
+import type { PictureFile } from './host.js'
 import type { MemoryBudget } from './memory-budget.js'
 
 type Picture = Tensor<'float32'>
@@ -35,8 +36,8 @@ export class PreparedPictures {
     this.#prepare = prepare
   }
 
-  /** @throws whatever preparing throws, to all who wait for it; CANCELLED to the one who gave up */
-  get(image: { readonly bytes: Uint8Array; readonly id: string }, how: Preprocessing, signal?: AbortSignal): Promise<Picture> {
+  /** @throws whatever reading and preparing throw, to all who wait for it; CANCELLED to the one who gave up */
+  get(image: PictureFile, how: Preprocessing, signal?: AbortSignal): Promise<Picture> {
     const key = `picture:${image.id}:${JSON.stringify(how)}`
     const kept = this.#kept.get(key)
     if (kept !== undefined) {
@@ -47,12 +48,14 @@ export class PreparedPictures {
     const running = this.#flights.get(key)
     if (running === undefined) this.misses++
     else this.hits++
-    return this.#join(running ?? this.#start(key, image.bytes, how), key, signal)
+    return this.#join(running ?? this.#start(key, image, how), key, signal)
   }
 
-  #start(key: string, bytes: Uint8Array, how: Preprocessing): Flight {
+  #start(key: string, image: PictureFile, how: Preprocessing): Flight {
     const abort = new AbortController()
-    const picture = this.#prepare(bytes, how, abort.signal)
+    const prepare = (bytes: Uint8Array) => this.#prepare(bytes, how, abort.signal)
+    const file = image.read()
+    const picture = file instanceof Promise ? file.then(prepare) : prepare(file)
     const flight: Flight = { picture, abort, waiters: 0 }
     this.#flights.set(key, flight)
     const land = () => {

@@ -56,7 +56,7 @@ describe('a host on threads', () => {
     const bytes = await sharp({ create: { width: 30, height: 20, channels: 3, background: '#336699' } })
       .jpeg()
       .toBuffer()
-    const picture = await host.preprocess({ bytes, id: 'a' }, preprocessing)
+    const picture = await host.preprocess({ id: 'a', read: () => bytes }, preprocessing)
     const one = await run({ inputs: { kind: 'pictures', pictures: [picture, picture] } })
     expect(one.output.shape).toEqual([2, 12])
     expect(picture.data.byteLength).toBe(3 * 13 * 13 * 4)

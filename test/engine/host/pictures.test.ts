@@ -8,7 +8,7 @@ import { fakeHost } from './fake-host.js'
 
 const code = (expected: string) => expect.objectContaining({ code: expected })
 const how: Preprocessing = { resize: null, resample: 'bicubic', crop: null, rescale: 1, mean: [0], std: [1], mode: 'L' }
-const image = (id: string, byte = 1) => ({ id, bytes: Uint8Array.of(byte) })
+const image = (id: string, byte = 1) => ({ id, read: () => Uint8Array.of(byte) })
 
 /** Prepares a picture of one pixel, its first byte; holds each until the gate opens. */
 function fakeImages() {
@@ -48,6 +48,17 @@ describe('preparing pictures', () => {
     expect(images.prepared).toHaveLength(2)
     expect(host.status().pictures).toMatchObject({ count: 2, hits: 2, misses: 2, waiting: 0 })
     expect(host.status().memory.byKind.picture).toBe(8)
+  })
+
+  test('a picture that is kept is not read again', async () => {
+    const { host } = await pictureHost()
+    let reads = 0
+    const file = { id: 'a', read: async () => Uint8Array.of(++reads) }
+    const first = await host.preprocess(file, how)
+    expect(await host.preprocess(file, how)).toBe(first)
+    expect(reads).toBe(1)
+    const lost = { id: 'b', read: () => Promise.reject(new Error('it is gone')) }
+    await expect(host.preprocess(lost, how)).rejects.toThrow('it is gone')
   })
 
   test('that fails fails for all who wait, and is tried anew for the next', async () => {
@@ -107,7 +118,7 @@ describe('preparing pictures', () => {
     const { host } = await pictureHost()
     const page = new Uint8Array(1000).fill(7)
     const view = page.subarray(10, 11)
-    expect((await host.preprocess({ id: 'a', bytes: view }, how)).data[0]).toBe(7)
+    expect((await host.preprocess({ id: 'a', read: () => view }, how)).data[0]).toBe(7)
     expect(view.byteLength).toBe(1)
     expect(await host.inspectImage(view)).toEqual({ format: 'png', width: 1, height: 1 })
   })
