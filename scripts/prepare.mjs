@@ -16,7 +16,7 @@ const at = (...parts) => path.join(root, ...parts)
 const scratch = at('.bootstrap')
 const MIN_NODE = [20, 19]
 /** What the generated client depends on besides the schema. */
-const GENERATORS = ['prisma', '@prisma/client', '@pothos/plugin-prisma']
+const GENERATORS = ['prisma', '@prisma/client']
 
 /** A step failed; the message is all that a person needs. */
 export class PrepareError extends Error {}
@@ -92,7 +92,7 @@ const generatedFrom = () => {
 
 async function generate(heldBy) {
   const stamp = generatedFrom()
-  unstamp(at('src/generated'))
+  fs.rmSync(at('src/generated'), { recursive: true, force: true }) // what an older schema generated would be compiled too
   await run(heldBy, process.execPath, [programOf('prisma'), 'generate'], { CHECKPOINT_DISABLE: '1', PRISMA_HIDE_UPDATE_MESSAGE: '1' })
   writeStamp(at('src/generated'), stamp)
 }

@@ -4,9 +4,7 @@
 
 import SchemaBuilder from '@pothos/core'
 import ComplexityPlugin from '@pothos/plugin-complexity'
-import PrismaPlugin from '@pothos/plugin-prisma'
 import RelayPlugin from '@pothos/plugin-relay'
-import { getDatamodel } from '../generated/pothos.js'
 import { RequestError } from '../operations/errors.js'
 import { fixedLimits } from '../operations/limits.js'
 import { scalars } from './scalars.js'
@@ -25,15 +23,13 @@ export interface SchemaTypes {
 
 export function createBuilder() {
   const builder = new SchemaBuilder<SchemaTypes>({
-    plugins: [ComplexityPlugin, RelayPlugin, PrismaPlugin],
+    plugins: [ComplexityPlugin, RelayPlugin],
     defaultFieldNullability: false,
     relay: {
       // An id is the same in REST and in GraphQL; what it is of, one sees by its form.
       encodeGlobalID: (_typename, id) => String(id),
       decodeGlobalID: (id) => ({ typename: id.startsWith('sha256:') ? 'Image' : 'Model', id }),
     },
-    // for types that are rows of the database and their relations
-    prisma: { client: ({ context }) => context.catalog.prisma, dmmf: getDatamodel() },
     complexity: {
       defaultComplexity: 1,
       defaultListMultiplier: 1,
