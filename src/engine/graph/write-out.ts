@@ -49,7 +49,8 @@ function writeOut(editor: GraphEditor, fused: Node): void {
   const index = editor.indexOf(fused)
   const call = { ...callOf(fused, editor.types), names: fused.inputs }
   editor.remove(fused)
-  const builder = editor.builderAt(index, `${fused.outputs[0]}/`)
+  // A prefix of its own: `hook_normalized@0/` is that of the edit which renamed this output, when the scale is edited after the result.
+  const builder = editor.builderAt(index, `${fused.outputs[0]}/body/`)
   const made = body(builder, call)
   const names = new Map(fused.outputs.map((output, at) => [made[at]!, output]))
   const rename = (value: string) => names.get(value) ?? value

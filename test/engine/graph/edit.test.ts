@@ -90,6 +90,22 @@ describe.each(backends)('replacing on %s', async (underTest) => {
     })
   })
 
+  test('edits of different hook points may be listed in any order, the scale after the result that it is a part of', async () => {
+    const edits = ['ln.hook_normalized', 'ln.hook_scale', 'hook_resid_pre'].map((hookPoint, index) => ({
+      hookPoint,
+      // several operators, so that the names of the edits meet those of the norm's own body
+      edit: (site: EditSite) => [1, 2, 3, 4].reduce((value) => scaledBy(index + 2)({ ...site, value }), site.value),
+    }))
+    const feeds = feedsFor(block(), { batch: 2, seed: 11 })
+    const answers = []
+    for (const order of [edits, edits.toReversed()]) {
+      const graph = replaceEach(block(), order).graph
+      expect(findProblems(graph)).toEqual([])
+      answers.push((await runOnce(backend, graph, feeds))[graph.outputs[0]!]!)
+    }
+    expect(answers[0]).toBeCloseTensor(answers[1]!)
+  })
+
   test('both forms of LayerNormalization mean the same under an edit of the scale', async () => {
     const [fused, writtenOut] = [
       replace(block('fused'), 'ln.hook_scale', scaledBy(1.7)),
