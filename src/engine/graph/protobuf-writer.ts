@@ -4,14 +4,13 @@
  */
 
 const wire = { varint: 0, lengthDelimited: 2, fixed32: 5 } as const
-const encoder = new TextEncoder()
 
 export class ProtobufWriter {
-  #buffer: Uint8Array
+  #buffer: Buffer
   #length = 0
 
   constructor(expectedBytes = 2 ** 16) {
-    this.#buffer = new Uint8Array(expectedBytes)
+    this.#buffer = Buffer.alloc(expectedBytes)
   }
 
   /** An int32, int64 or enum; negative numbers take ten bytes. */
@@ -24,12 +23,15 @@ export class ProtobufWriter {
   float(field: number, value: number): void {
     this.#tag(field, wire.fixed32)
     this.#reserve(4)
-    new DataView(this.#buffer.buffer).setFloat32(this.#length, value, true)
-    this.#length += 4
+    this.#length = this.#buffer.writeFloatLE(value, this.#length)
   }
 
   string(field: number, value: string): void {
-    this.data(field, encoder.encode(value))
+    const nBytes = Buffer.byteLength(value)
+    this.#tag(field, wire.lengthDelimited)
+    this.#varint(nBytes)
+    this.#reserve(nBytes)
+    this.#length += this.#buffer.write(value, this.#length)
   }
 
   data(field: number, bytes: Uint8Array): void {
@@ -48,7 +50,7 @@ export class ProtobufWriter {
 
   /** What was written; a view that the next write may change. */
   bytes(): Uint8Array {
-    return this.#buffer.subarray(0, this.#length)
+    return new Uint8Array(this.#buffer.buffer, this.#buffer.byteOffset, this.#length)
   }
 
   /** Leaves one byte for the length of what `write` writes, and moves that along when the length takes more. */
@@ -91,7 +93,7 @@ export class ProtobufWriter {
 
   #reserve(bytes: number): void {
     if (this.#length + bytes <= this.#buffer.length) return
-    const grown = new Uint8Array(Math.max(2 * this.#buffer.length, this.#length + bytes))
+    const grown = Buffer.alloc(Math.max(2 * this.#buffer.length, this.#length + bytes))
     grown.set(this.#buffer.subarray(0, this.#length))
     this.#buffer = grown
   }

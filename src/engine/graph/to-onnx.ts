@@ -5,7 +5,6 @@
 
 import { EngineError } from '../errors.js'
 import type { DType, Tensor } from '../tensor.js'
-import { isSymbol } from './dims.js'
 import type { Graph, Node } from './graph.js'
 import { inferTypes } from './infer.js'
 import { onnxDtype } from './onnx-dtypes.js'
@@ -57,8 +56,16 @@ export function toOnnx(graph: Graph, { initializers = {}, types = inferTypes(gra
       if (!Object.hasOwn(initializers, name)) writer.message(11, () => writeValue(writer, name, type))
     }
     for (const name of graph.outputs) writer.message(12, () => writeValue(writer, name, types.get(name)!))
+    // With the lengths of inner values a runtime sees which of them can share memory. ONNX Runtime's own inference loses the symbols at
+    // the first Reshape, and its search for memory to use again then grows with the square of the graph.
+    for (const name of innerValues(graph)) writer.message(13, () => writeValue(writer, name, types.get(name)!))
   })
   return writer.bytes()
+}
+
+function innerValues(graph: Graph): readonly string[] {
+  const outputs = new Set(graph.outputs)
+  return graph.nodes.flatMap((node) => node.outputs).filter((value) => !outputs.has(value))
 }
 
 function checkWeight(name: string, weight: Tensor, { dtype, shape }: ValueType): void {
@@ -114,7 +121,8 @@ function writeValue(writer: ProtobufWriter, name: string, { dtype, shape }: Valu
         for (const dim of shape) {
           writer.message(1, () => {
             if (typeof dim === 'number') writer.int(1, dim)
-            else if (isSymbol(dim)) writer.string(2, dim)
+            // Any string names a length: equal ones are equal lengths.
+            else writer.string(2, dim)
           })
         }
       })

@@ -3,15 +3,45 @@ import fc from 'fast-check'
 import type * as Ort from 'onnxruntime-node'
 import { describe, expect, test } from 'vitest'
 import { GraphBuilder } from '../../../src/engine/graph/builder.js'
+import { inferTypes } from '../../../src/engine/graph/infer.js'
 import { ProtobufWriter } from '../../../src/engine/graph/protobuf-writer.js'
 import { toOnnx } from '../../../src/engine/graph/to-onnx.js'
 import { allocate, bytesPerElement, type DType, float32, type Tensor, zeros } from '../../../src/engine/tensor.js'
 import '../close-tensor.js'
 import { reference, runOnce } from '../each-backend.js'
-import { block, feedsFor, programs } from './small-graphs.js'
+import { block, dModel, feedsFor, nPos, programs } from './small-graphs.js'
 
 const ort = createRequire(import.meta.url)('onnxruntime-node') as typeof Ort
 const load = (model: Uint8Array) => ort.InferenceSession.create(model, { graphOptimizationLevel: 'disabled', intraOpNumThreads: 1 })
+
+const text = (bytes: Uint8Array) => Buffer.from(bytes).toString()
+
+/** A ValueInfoProto's shape: type, tensor_type, shape, then each dim's value or parameter. */
+function axesOf(value: Uint8Array) {
+  const within = (bytes: Uint8Array, field: number) => messages(bytes, field)[0]!
+  return messages(within(within(within(value, 2), 1), 2), 1).map((dim) =>
+    messages(dim, 2).length > 0 ? text(within(dim, 2)) : varintAt(dim, 1).value,
+  )
+}
+
+/** The length-delimited fields of this number, of a message that has besides them only varints. */
+function messages(bytes: Uint8Array, wanted: number): Uint8Array[] {
+  const found: Uint8Array[] = []
+  for (let at = 0; at < bytes.length; ) {
+    const tag = varintAt(bytes, at)
+    const held = varintAt(bytes, tag.end)
+    const isDelimited = tag.value % 8 === 2
+    at = isDelimited ? held.end + held.value : held.end
+    if (isDelimited && Math.floor(tag.value / 8) === wanted) found.push(bytes.subarray(held.end, at))
+  }
+  return found
+}
+
+function varintAt(bytes: Uint8Array, start: number): { value: number; end: number } {
+  let [value, factor, at] = [0, 1, start]
+  for (; bytes[at]! >= 0x80; at++, factor *= 0x80) value += (bytes[at]! - 0x80) * factor
+  return { value: value + bytes[at]! * factor, end: at + 1 }
+}
 
 describe('a graph as an ONNX file', () => {
   test('declares inputs, then parameters, and outputs with their types', async () => {
@@ -27,6 +57,16 @@ describe('a graph as an ONNX file', () => {
     expect(shapeOf('w_in')).toEqual(['float32', 6, 4])
     expect(shapeOf('hook_pre')).toEqual(['float32', 'batch', 3, 6])
     await session.release()
+  })
+
+  test('says the type of every inner value too, a length that is a product or sum by its text', () => {
+    const graph = { ...block(), outputs: [...block().outputs, 'hook_pre'] }
+    const types = inferTypes(graph)
+    const [model] = messages(toOnnx(graph), 7)
+    const described = messages(model!, 13).map((value) => [text(messages(value, 1)[0]!), axesOf(value)])
+    const inner = graph.nodes.flatMap(({ outputs }) => outputs).filter((value) => !graph.outputs.includes(value))
+    expect(Object.fromEntries(described)).toEqual(Object.fromEntries(inner.map((value) => [value, types.get(value)!.shape])))
+    expect(described.map(([, axes]) => axes)).toContainEqual([`${nPos}*batch`, dModel])
   })
 
   test('runs elsewhere with its weights inside', async () => {
