@@ -139,7 +139,6 @@ function removeLeftovers() {
 
 const stampOf = (folder) => path.join(folder, '.made-from')
 const isStamped = (folder, stamp) => fs.existsSync(stampOf(folder)) && fs.readFileSync(stampOf(folder), 'utf8') === stamp
-const unstamp = (folder) => fs.rmSync(stampOf(folder), { force: true })
 const writeStamp = (folder, stamp) => fs.writeFileSync(stampOf(folder), stamp)
 
 /** Each file's name and content. */
