@@ -89,7 +89,7 @@ function checkOperation(edit: Edit, place: Place, checking: Checking): void {
       )
       checkNumber(edit.strength, `${path}.strength`, findings)
       if (checkVector(edit.vector, place, { ...checking, asDirection: edit.unit === 'norm' }) && Number.isFinite(edit.strength)) {
-        const overflows = !steeringVector(edit).every(Number.isFinite)
+        const overflows = findOdd(steeringVector(edit)) >= 0
         findings.refuseIf(overflows, `${path}.strength`, `${edit.strength} times the vector is more than float32 holds`)
       }
       return
@@ -143,8 +143,14 @@ function checkVector(
   return findings.found.length === before
 }
 
+/** The place of the first element that is no finite number, or -1. */
+function findOdd(values: Float32Array): number {
+  for (let at = 0; at < values.length; at++) if (!Number.isFinite(values[at])) return at
+  return -1
+}
+
 function describeOdd(values: Float32Array): string | undefined {
-  const at = values.findIndex((value) => !Number.isFinite(value))
+  const at = findOdd(values)
   return at < 0 ? undefined : `its element ${at} is ${values[at]}; expected finite numbers`
 }
 
