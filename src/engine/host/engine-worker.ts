@@ -8,6 +8,7 @@ import { Engine } from './engine.js'
 import type { EngineWorker } from './engine-worker-calls.js'
 import { answerCalls } from './remote.js'
 import { threadPort } from './thread-channel.js'
+import { warmUp } from './warm-up.js'
 
 let started: Engine | undefined
 
@@ -19,6 +20,7 @@ function engine(): Engine {
 answerCalls<EngineWorker>(threadPort(), {
   async start(options) {
     const backend = await chooseBackend(options)
+    await warmUp(backend)
     started = new Engine(backend)
     return { backend: backend.name, device: backend.device }
   },
