@@ -59,7 +59,16 @@ export function describeModel(record: ModelRecord, host: EngineHost): ModelAnswe
   }
 }
 
-function describePreprocessing({ resize, resample, crop, rescale, mean, std, mode }: Preprocessing): ModelAnswer['preprocessing'] {
+function describePreprocessing({
+  resize,
+  resample,
+  crop,
+  rescale,
+  mean,
+  std,
+  mode,
+  conversion,
+}: Preprocessing): ModelAnswer['preprocessing'] {
   return {
     resize: resize && ('fill' in resize ? { ...resize, fill: [resize.fill].flat() } : { ...resize }),
     resample,
@@ -68,6 +77,7 @@ function describePreprocessing({ resize, resample, crop, rescale, mean, std, mod
     mean: [...mean],
     std: [...std],
     mode,
+    conversion: conversion ?? 'dropAlpha',
   }
 }
 

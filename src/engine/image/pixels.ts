@@ -5,7 +5,7 @@
 export interface Pixels {
   readonly width: number
   readonly height: number
-  /** 3 for RGB, 1 for L. */
+  /** 3 for RGB, 1 for L, 4 for RGBA and CMYK. */
   readonly channels: number
   /** `[height, width, channels]`. */
   readonly data: Uint8Array

@@ -3,33 +3,66 @@
  */
 
 import type { Tensor } from '../tensor.js'
-import { decode, type ImageLimits } from './decode.js'
+import { onWhite } from './alpha.js'
+import { decode, decodeStored, decodeWithAlpha, type ImageLimits } from './decode.js'
 import { type Geometry, geometry } from './geometry.js'
 import { type Pixels, toLuminance } from './pixels.js'
 import type { Preprocessing } from './preprocessing.js'
 import { resample } from './resample.js'
+import { type AroundResize, aroundResize, convertedToRgb, fillOf, type StoredPicture } from './stored-picture.js'
 
 /**
  * @returns `[channel, height, width]`
  * @throws  IMAGE_INVALID, IMAGE_TOO_LARGE
  */
 export async function preprocess(bytes: Uint8Array, how: Preprocessing, limits: ImageLimits): Promise<Tensor<'float32'>> {
-  return normalize(fit(await decode(bytes, limits), how), how)
+  return normalize(await seen(bytes, how, limits), how)
 }
 
-/** Resize and centre crop: the bytes that the model sees, before they become numbers. RGB in; RGB or L out, as `how.mode` says. */
-export function fit(rgb: Pixels, how: Preprocessing): Pixels {
-  const image = how.mode === 'L' ? toLuminance(rgb) : rgb
+/** The bytes that the model sees, RGB or L as `how.mode` says. */
+async function seen(bytes: Uint8Array, how: Preprocessing, limits: ImageLimits): Promise<Pixels> {
+  switch (how.conversion) {
+    case undefined:
+      return fit(inMode(await decode(bytes, limits), how), how)
+    case 'onWhite': {
+      const picture = await decodeWithAlpha(bytes, limits)
+      return fit(inMode(picture.channels === 4 ? onWhite(picture) : picture, how), how)
+    }
+    case 'afterResize': {
+      const stored = await decodeStored(bytes, limits)
+      return inMode(convertedToRgb(stored, fitStored(stored, how)), how)
+    }
+    default:
+      return how.conversion satisfies never
+  }
+}
+
+function inMode(rgb: Pixels, { mode }: Preprocessing): Pixels {
+  return mode === 'L' ? toLuminance(rgb) : rgb
+}
+
+/** A picture in the bands that its file has, which some need something done to them around the resize. */
+function fitStored(stored: StoredPicture, how: Preprocessing): Pixels {
+  const { pixels, mode } = stored
+  const { resized } = geometry(pixels, how)
+  const isResized = resized.width !== pixels.width || resized.height !== pixels.height
+  const resize = how.resize?.kind === 'longestEdge' ? { ...how.resize, fill: fillOf(stored, how.resize.fill) } : how.resize
+  const resample = mode === 'indexed' ? 'nearest' : how.resample
+  return fit(pixels, { ...how, resize, resample }, isResized ? aroundResize(stored) : undefined)
+}
+
+/** Resize and centre crop. `around` is done to the pixels before the resize, and to what is seen of them after it. */
+function fit(image: Pixels, how: Preprocessing, around?: AroundResize): Pixels {
   const shape = geometry(image, how)
   const left = Math.max(0, shape.left)
   const top = Math.max(0, shape.top)
-  const seen = resample(image, shape.resized, how.resample, {
+  const visible = resample(around?.before(image) ?? image, shape.resized, how.resample, {
     left,
     top,
     width: Math.min(shape.resized.width, shape.left + shape.output.width) - left,
     height: Math.min(shape.resized.height, shape.top + shape.output.height) - top,
   })
-  return pad(seen, shape, how.resize?.kind === 'longestEdge' ? how.resize.fill : 0)
+  return pad(around?.after(visible) ?? visible, shape, how.resize?.kind === 'longestEdge' ? how.resize.fill : 0)
 }
 
 function pad(image: Pixels, { output, left, top }: Geometry, fill: number | readonly number[]): Pixels {

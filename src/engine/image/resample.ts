@@ -1,5 +1,5 @@
 /**
- * Pillow's 8-bit resampling (`Image.resize` of modes L and RGB), bit for bit: a separable convolution in 22-bit fixed point, rounded to
+ * Pillow's 8-bit resampling (`Image.resize` of modes L and RGB, and of bands in fours), bit for bit: a separable convolution in 22-bit fixed point, rounded to
  * bytes between the passes. When shrinking, the filter is stretched by the scale (antialiasing). The algorithm is that of Pillow's
  * `Resample.c`; `nearest` is that of its `Geometry.c`.
  *
@@ -196,7 +196,7 @@ function horizontalRows(image: Pixels, outWidth: number, filter: Filter, range: 
   })
   const tapsOf = (band: Range) => taps(filter, width, outWidth, { first: range.first + band.first, count: band.count })
   const only = bands.length === 1 ? tapsOf(bands[0]!) : undefined
-  const rowOf = channels === 3 ? rgbRow : greyRow
+  const rowOf = channels === 3 ? rgbRow : interleavedRow(channels)
   return {
     length,
     read(y, target) {
@@ -224,13 +224,19 @@ function rgbRow(data: Uint8Array, rowStart: number, { count, from, to, weights, 
   }
 }
 
-function greyRow(data: Uint8Array, rowStart: number, { count, from, to, weights, stride }: Taps, target: Uint8Array): void {
-  for (let index = 0; index < count; index++) {
-    let grey = HALF
-    let at = rowStart + from[index]!
-    const end = index * stride + to[index]! - from[index]!
-    for (let tap = index * stride; tap < end; tap++, at++) grey = (grey + Math.imul(data[at]!, weights[tap]!)) | 0
-    target[index] = clipToByte(grey >> PRECISION_BITS)
+type RowOf = (data: Uint8Array, rowStart: number, taps: Taps, target: Uint8Array) => void
+
+function interleavedRow(channels: number): RowOf {
+  return (data, rowStart, { count, from, to, weights, stride }, target) => {
+    for (let index = 0; index < count; index++) {
+      const end = index * stride + to[index]! - from[index]!
+      for (let channel = 0; channel < channels; channel++) {
+        let sum = HALF
+        let at = rowStart + from[index]! * channels + channel
+        for (let tap = index * stride; tap < end; tap++, at += channels) sum = (sum + Math.imul(data[at]!, weights[tap]!)) | 0
+        target[index * channels + channel] = clipToByte(sum >> PRECISION_BITS)
+      }
+    }
   }
 }
 

@@ -93,6 +93,10 @@ export const PreprocessingShape = Type.Object(
     mean: Type.Array(Type.Number()),
     std: Type.Array(Type.Number()),
     mode: Type.String({ description: '`RGB` or `L`.' }),
+    conversion: Type.String({
+      description:
+        'How a palette, alpha or inks become RGB: `dropAlpha` and `onWhite` before the resize, `afterResize` after it (alpha weighs the colours, and is dropped).',
+    }),
   },
   { title: 'Preprocessing', additionalProperties: false, description: 'What is done to a picture, as the files of the model say.' },
 )

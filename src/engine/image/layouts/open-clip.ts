@@ -37,6 +37,8 @@ export function openClipPreprocessing(file: string, config: JsonObject): Preproc
     mean: fields.perChannel('mean', openaiClip.mean, { nChannels: 3, above: Number.NEGATIVE_INFINITY }),
     std: fields.perChannel('std', openaiClip.std, { nChannels: 3, above: 0 }),
     mode: 'RGB',
+    // Its conversion to RGB stands after the resize and the crop.
+    conversion: 'afterResize',
     source: file,
   }
   root.check()

@@ -1,0 +1,53 @@
+/**
+ * Pillow's arithmetic with transparency, bit for bit, on bytes of RGBA.
+ * @see Pillow src/libImaging/AlphaComposite.c, Convert.c (rgbA2rgba, rgba2rgbA)
+ */
+
+import type { Pixels } from './pixels.js'
+
+/** The colours of `rgba` without their alpha. */
+export function withoutAlpha({ width, height, data }: Pixels): Pixels {
+  return eachPixel(width, height, (rgb, to, from) => {
+    for (let band = 0; band < 3; band++) rgb[to + band] = data[from + band]!
+  })
+}
+
+/** `Image.alpha_composite` onto an opaque white ground. */
+export function onWhite({ width, height, data }: Pixels): Pixels {
+  return eachPixel(width, height, (rgb, to, from) => {
+    const share = data[from + 3]! * 128 // of 255, with 7 bits more
+    for (let band = 0; band < 3; band++) {
+      const mixed = data[from + band]! * share + 255 * (255 * 128 - share)
+      rgb[to + band] = divided255(mixed + (128 << 7)) >> 7
+    }
+  })
+}
+
+/** Mode RGBa: colours weighted by alpha, so that a resize mixes no colour of what cannot be seen. */
+export function premultiplied(rgba: Pixels): Pixels {
+  return eachColour(rgba, (value, alpha) => divided255(value * alpha + 128))
+}
+
+/** Back to RGBA, rounded down. */
+export function unpremultiplied(rgba: Pixels): Pixels {
+  return eachColour(rgba, (value, alpha) => (alpha === 0 || alpha === 255 ? value : Math.min(255, Math.trunc((255 * value) / alpha))))
+}
+
+/** Division by 255 of a number that half of 255 was added to, as Pillow rounds it. */
+function divided255(value: number): number {
+  return ((value >> 8) + value) >> 8
+}
+
+function eachPixel(width: number, height: number, write: (rgb: Uint8Array, to: number, from: number) => void): Pixels {
+  const data = new Uint8Array(width * height * 3)
+  for (let pixel = 0; pixel < width * height; pixel++) write(data, pixel * 3, pixel * 4)
+  return { width, height, channels: 3, data }
+}
+
+function eachColour(rgba: Pixels, change: (value: number, alpha: number) => number): Pixels {
+  const data = Uint8Array.from(rgba.data)
+  for (let at = 0; at < data.length; at += 4) {
+    for (let band = 0; band < 3; band++) data[at + band] = change(data[at + band]!, data[at + 3]!)
+  }
+  return { ...rgba, data }
+}
