@@ -55,8 +55,8 @@ export interface TextConfig extends TransformerConfig {
   readonly contextLength: number
   readonly vocabSize: number
   readonly causal: boolean
-  /** The pooled row: the largest token id (CLIP's end-of-text), or the first position holding `eosTokenId`. */
-  readonly pooling: { readonly kind: 'argmax' } | { readonly kind: 'eos'; readonly eosTokenId: number }
+  /** The pooled row: of the largest token id (CLIP's end-of-text), of the first `eosTokenId`, or at one end of the context (CLIPA). */
+  readonly pooling: { readonly kind: 'argmax' | 'first' | 'last' } | { readonly kind: 'eos'; readonly eosTokenId: number }
   readonly head: { readonly kind: 'projection' | 'none'; readonly dOut: number; readonly bias: boolean }
 }
 

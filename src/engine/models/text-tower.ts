@@ -27,7 +27,7 @@ export function textGraph(config: TextConfig, wanted: ReadonlySet<string> = new 
   for (let index = 0; index < config.nLayers; index++) residual = transformerBlock(b, residual, { index, config, wanted, ...mask })
   const [normalised] = layerNorm(b, [residual], { name: 'ln_final', axes: residAxes, length: config.dModel }, config) as [string]
   const final = b.hook('hook_ln_final', residAxes, normalised)
-  return b.build([head(b, endOfText(b, final, tokens, config), config, config.dModel)])
+  return b.build([head(b, pooled(b, final, tokens, config), config, config.dModel)])
 }
 
 function embeddings(b: GraphBuilder, tokens: string, config: TextConfig): string {
@@ -40,13 +40,20 @@ function embeddings(b: GraphBuilder, tokens: string, config: TextConfig): string
   return b.hook('hook_full_embed', residAxes, b.op('Add', [embed, positions]))
 }
 
+function pooled(b: GraphBuilder, value: string, tokens: string, config: TextConfig): string {
+  const { contextLength, pooling } = config
+  if (pooling.kind === 'argmax' || pooling.kind === 'eos') return endOfText(b, value, tokens, config)
+  const start = pooling.kind === 'first' ? 0 : contextLength - 1
+  return reshape(b, slice(b, value, { axis: 1, start, end: start + 1 }), [-1, config.dModel])
+}
+
 /**
  * The row of the end-of-text token, `[batch, dModel]`: the first place of the largest id, or of `eosTokenId`. Chosen by a mask and a sum:
  * every other row adds an exact zero.
  */
 function endOfText(b: GraphBuilder, value: string, tokens: string, config: TextConfig): string {
   const { contextLength, pooling } = config
-  const marks = pooling.kind === 'argmax' ? tokens : b.op('Equal', [tokens, b.constant(int64([], [pooling.eosTokenId]))])
+  const marks = pooling.kind === 'eos' ? b.op('Equal', [tokens, b.constant(int64([], [pooling.eosTokenId]))]) : tokens
   const place = b.op('ArgMax', [b.op('Cast', [marks], { to: 'float32' })], { axis: 1, keepdims: 1 }) // [batch, 1]; ids below 2^24 are exact
   const positions = b.constant(
     tensor(

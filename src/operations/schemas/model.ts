@@ -45,7 +45,7 @@ export const VisionConfigShape = Type.Object(
     nRegisters: Type.Integer(),
     lnPre: Type.Boolean(),
     finalNorm: Type.String({ description: '`tokens` (before pooling), `pooled` (after it) or `none`.' }),
-    pooling: Type.String({ description: '`cls`, `mean` (of patches), `meanAll`, `patches` or `none`.' }),
+    pooling: Type.String({ description: '`cls`, `mean` (of patches), `meanAll`, `clsAndMean`, `patches` or `none`.' }),
     head: Head,
   },
   { title: 'VisionConfig', additionalProperties: false },
@@ -58,7 +58,10 @@ export const TextConfigShape = Type.Object(
     vocabSize: Type.Integer(),
     causal: Type.Boolean(),
     pooling: Type.Object(
-      { kind: Type.String({ description: '`argmax` (the largest token id) or `eos`.' }), eosTokenId: Type.Optional(Type.Integer()) },
+      {
+        kind: Type.String({ description: '`argmax` (the largest token id), `eos`, `first` or `last` (position).' }),
+        eosTokenId: Type.Optional(Type.Integer()),
+      },
       { title: 'TextPooling', additionalProperties: false },
     ),
     head: Head,

@@ -182,7 +182,7 @@ function visionConfig(fields: ConfigFields, { activation, dOut }: { activation: 
 function textConfig(fields: ConfigFields, { activation, dOut }: { activation: Activation; dOut: number }): TextConfig {
   fields.requireKnown(textFields)
   fields.require('embed_cls', [false])
-  fields.require('pool_type', ['argmax', 'eos'])
+  const pool = fields.choice('pool_type', ['argmax', 'eos', 'first', 'last'], 'argmax')
   const dModel = fields.count('width', 512)
   const isProjected = fields.choice('proj_type', ['linear', 'none'], 'linear') === 'linear'
   const eosTokenId = fields.count('eos_id', 2, { min: 0 })
@@ -191,7 +191,7 @@ function textConfig(fields: ConfigFields, { activation, dOut }: { activation: Ac
     contextLength: fields.contextLength('context_length', 77),
     vocabSize: fields.count('vocab_size', 49408),
     causal: !fields.flag('no_causal_mask', false),
-    pooling: fields.raw('pool_type') === 'eos' ? { kind: 'eos', eosTokenId } : { kind: 'argmax' },
+    pooling: pool === 'eos' ? { kind: pool, eosTokenId } : { kind: pool },
     head: isProjected ? { kind: 'projection', dOut, bias: fields.flag('proj_bias', false) } : { kind: 'none', dOut: dModel, bias: false },
   }
 }

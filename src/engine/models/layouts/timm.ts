@@ -4,8 +4,9 @@
  * @see timm models/vision_transformer.py (class defaults), models/_hub.py (the file)
  */
 
+import { EngineError } from '../../errors.js'
 import { patchGrid } from '../../hook-points.js'
-import { ConfigFields, headWidth, isJsonObject, type JsonObject } from '../config-fields.js'
+import { ConfigFields, headWidth, isJsonObject, type JsonObject, type Size } from '../config-fields.js'
 import type { VisionConfig } from '../model.js'
 import { forEachBlock, type WeightRule } from '../name-map.js'
 import { asIs, positionTable, stackedVectors, stackedWeights } from '../weight-transforms.js'
@@ -75,9 +76,10 @@ function read({ json }: CheckpointFiles): CheckpointReading {
   const isLabelled =
     kind === 'classes' && Array.isArray(labels) && labels.length === dOut && labels.every((label) => typeof label === 'string')
   return {
-    vision: { config: model.config, rules: () => rules(model) },
+    vision: { config: model.config, rules: (config) => rules(model, config) },
     prefixes: [],
     ignored: [],
+    ...(fields.flag('dynamic_img_size', false) && { resizesPositions: forSize }),
     ...(isLabelled && { classLabels: labels as string[] }),
   }
 }
@@ -135,6 +137,14 @@ function timmModel(fields: ConfigFields): TimmModel {
   return { config, hasPrefixPositions: !fields.flag('no_embed_class', false) }
 }
 
+/** With `dynamic_img_size` the library interpolates positions for images of any size that patches fill. */
+function forSize(config: VisionConfig, imageSize: Size): VisionConfig {
+  const resized = { ...config, imageSize }
+  if (isFilled(resized)) return resized
+  const what = `${FILE}: images of ${imageSize.height} x ${imageSize.width}, which patches of ${config.patchSize.height} x ${config.patchSize.width} do not fill,`
+  throw new EngineError('MODEL_UNSUPPORTED', { what, supported })
+}
+
 function isFilled({ imageSize, patchSize }: VisionConfig): boolean {
   return imageSize.height % patchSize.height === 0 && imageSize.width % patchSize.width === 0
 }
@@ -145,8 +155,9 @@ function finalNorm(fields: ConfigFields, pool: string): VisionConfig['finalNorm'
   return fields.flag('fc_norm', pool === 'avg') ? 'pooled' : 'tokens'
 }
 
-function rules({ config, hasPrefixPositions }: TimmModel): WeightRule[] {
-  const grid = patchGrid(config)
+/** @param config  the model's, or the same for images of another size */
+function rules({ config: trained, hasPrefixPositions }: TimmModel, config: VisionConfig): WeightRule[] {
+  const positions = { stored: patchGrid(trained), grid: patchGrid(config), resize: 'bicubicAntialias' } as const
   const nStoredPrefix = hasPrefixPositions ? (config.hasCls ? 1 : 0) + config.nRegisters : 0
   const block = 'blocks.{N}'
   const attn = `${block}.attn`
@@ -158,7 +169,7 @@ function rules({ config, hasPrefixPositions }: TimmModel): WeightRule[] {
     ...(config.patchBias ? [{ source: 'patch_embed.proj.bias', to: ['embed.proj.bias'], how: asIs }] : []),
     ...(config.hasCls ? [{ source: 'cls_token', to: ['cls_token'], how: asIs }] : []),
     ...(config.nRegisters > 0 ? [{ source: 'reg_token', to: ['register_tokens'], how: asIs }] : []),
-    { source: 'pos_embed', to: ['pos_embed.W_pos'], how: positionTable({ nStoredPrefix, stored: grid, grid }) },
+    { source: 'pos_embed', to: ['pos_embed.W_pos'], how: positionTable({ nStoredPrefix, ...positions }) },
     ...(config.lnPre ? normRules('norm_pre', 'ln_pre') : []),
     ...forEachBlock(config.nLayers, [
       ...normRules(`${block}.norm1`, `${block}.ln1`),
