@@ -59,6 +59,8 @@ export function checkClassify(classify: ClassifyInput, model: ModelRecord): void
   const refuse = (problem: string) => new EngineError('INPUT_INVALID', { path: 'classify', problem })
   if (!model.description.text)
     throw refuse(`${model.id} has no text tower, so it cannot classify by labels. Its own classes need no "classify"`)
+  if (model.description.vision.output.axes.length !== 2)
+    throw refuse(`${model.id} does not pool: its answer has a row for each position, and no one embedding to compare with labels`)
   if (classify.template !== undefined && classify.templates !== undefined) throw refuse('takes only one of "template" and "templates"')
   const given = classify.labels.length * (classify.templates?.length ?? 1)
   if (given > fixedLimits.prompts) {
