@@ -10,7 +10,7 @@ import urllib.request
 
 import numpy as np
 
-picture = sys.argv[1] if len(sys.argv) > 1 else "examples/pictures/red-apple.png"
+picture = sys.argv[1] if len(sys.argv) > 1 else "examples/pictures/car.png"
 server = sys.argv[2] if len(sys.argv) > 2 else "http://127.0.0.1:8080"
 
 
