@@ -41,12 +41,14 @@ export interface LoadOptions {
 }
 
 /**
- * Everything that can be said without loading: reads configurations, the headers of the weights, and CLIP's temperature.
+ * Everything that can be said without loading: reads configurations, the headers of the weights, the tokenizer, and CLIP's temperature.
  * @throws FILE_INVALID, FILE_UNSAFE, MODEL_UNSUPPORTED, WEIGHTS_MISMATCH
  */
 export async function describeModel(folder: string, { processing = [] }: LoadOptions = {}): Promise<ModelDescription> {
   const opened = await open(folder)
   try {
+    // a model that could not be loaded for its tokenizer must not be imported
+    if (opened.text) await tokenizerOf(folder, opened, opened.text.config)
     return await describe(opened, inProcessingOrder(processing))
   } finally {
     await opened.file.close()

@@ -14,6 +14,7 @@ import { type Tensor, tensor } from '../tensor.js'
 import { isJsonObject } from './config-fields.js'
 import { type JsonObject, readJsonFile, readTextFile } from './json-file.js'
 import { cleanText, wellFormed } from './text-cleaning.js'
+import { checkPatterns } from './tokenizer-patterns.js'
 
 export interface ClipTokenizer {
   readonly contextLength: number
@@ -71,7 +72,7 @@ function clipTokenizer(json: JsonObject, config: JsonObject, setting: TokenizerS
     const problem = `its largest token id is ${largest}; the model's vocabulary has ${vocabSize} tokens.`
     throw new EngineError('FILE_INVALID', { file: 'tokenizer', problem })
   }
-  const encoder = new Tokenizer(style === 'open-clip' ? withPlainSpecials(json) : json, config)
+  const encoder = encoderOf(json, config, style)
   const end = idOf(vocab, special.end)
   const padding = style === 'open-clip' ? 0 : idOf(vocab, special.pad)
 
@@ -93,6 +94,19 @@ function clipTokenizer(json: JsonObject, config: JsonObject, setting: TokenizerS
       })
       return tensor('int64', [texts.length, contextLength], data)
     },
+  }
+}
+
+/** @throws FILE_INVALID when a part of it is not what the library expects */
+function encoderOf(json: JsonObject, config: JsonObject, style: TokenizerSetting['style']): Tokenizer {
+  checkPatterns(json)
+  try {
+    const encoder = new Tokenizer(style === 'open-clip' ? withPlainSpecials(json) : json, config)
+    // some of it is looked at only when there is a text
+    encoder.encode('A text.')
+    return encoder
+  } catch (error) {
+    throw new EngineError('FILE_INVALID', { file: 'tokenizer', problem: `cannot be used (${(error as Error).message}).` })
   }
 }
 

@@ -91,6 +91,36 @@ describe('refuses', () => {
   test('a damaged file, without quoting it', async () => {
     await expect(load(folderWith('fast', { 'tokenizer.json': 'root:x:0:0' }))).rejects.toThrow(/^tokenizer\.json: is not JSON\.$/)
   })
+  describe('what a tokenizer.json could do to the thread that reads it:', () => {
+    const json = JSON.parse(fs.readFileSync(path.join(folder, 'fast/tokenizer.json'), 'utf8'))
+    const loadWith = (changes: object) => load(folderWith('fast', { 'tokenizer.json': JSON.stringify({ ...json, ...changes }) }))
+    const split = (Regex: string) => ({ pre_tokenizer: { type: 'Split', pattern: { Regex }, behavior: 'Removed', invert: true } })
+
+    test.each(['(a+)+$', 'a*a*a*$', '(?:a|a)+', 'a?a?a?a', 'a{9}b{9}', `${'a'.repeat(2000)}`])('the pattern %s', async (pattern) => {
+      await expect(loadWith(split(pattern))).rejects.toThrow(/could take for ever/)
+    })
+    test.each(["'s|'t|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+", ' ?\\p{L}+|\\(+'])('but not the pattern %s', async (pattern) => {
+      expect((await loadWith(split(pattern))).encode(['a text']).shape).toEqual([1, contextLength])
+    })
+    test('a replacement that grows a text', async () => {
+      const doubling = { type: 'Replace', pattern: { String: 'a' }, content: 'aa' }
+      await expect(loadWith({ normalizer: { type: 'Sequence', normalizers: new Array(40).fill(doubling) } })).rejects.toThrow(
+        /more than one/,
+      )
+    })
+    test.each([
+      ['a pattern that is none', split('[')],
+      ['merges that are numbers', { model: { ...json.model, merges: [1, 2] } }],
+      ['an unknown part', { normalizer: { type: 'Sideways' } }],
+    ])('%s', async (_, changes) => {
+      await expect(loadWith(changes)).rejects.toMatchObject({ code: 'FILE_INVALID' })
+    })
+    test('parts nested without end', async () => {
+      const text = JSON.stringify({ ...json, decoder: 'DEEP' }).replace('"DEEP"', `${'['.repeat(200_000)}${']'.repeat(200_000)}`)
+      await expect(load(folderWith('fast', { 'tokenizer.json': text }))).rejects.toMatchObject({ code: 'FILE_INVALID' })
+    })
+  })
+
   test('a vocabulary without the end of text', async () => {
     await expect(load(folderWith('slow', { 'vocab.json': '{"a": 1, "<|startoftext|>": 2}' }))).rejects.toThrow(/no token "<\|endoftext\|>"/)
   })
