@@ -17,12 +17,15 @@ export function formatErrors(errors: readonly unknown[], describe: (error: unkno
       error instanceof GraphQLError
         ? { ...(error.locations && { locations: error.locations }), ...(error.path && { path: error.path }) }
         : {}
-    if (!known) return { message: (error as Error).message, ...where, extensions: { code: 'GRAPHQL_INVALID', status: 400 } }
+    if (!known) return { message: (error as Error).message, ...where, extensions: invalid }
     const { detail, instance: _, ...extensions } = known.problem as DescribedError['problem'] & { instance?: string }
     return { message: detail, ...where, extensions }
   })
   return { formatted, known: described.flatMap(({ error, known }) => (known ? [{ ...known, error }] : [])) }
 }
+
+/** Of what GraphQL itself refuses. */
+const invalid = { type: '/errors/GRAPHQL_INVALID', title: 'Graphql invalid', status: 400, code: 'GRAPHQL_INVALID' }
 
 /** What a resolver threw; undefined where GraphQL itself refuses (a wrong variable is one of its errors inside another). */
 function causeOf(error: unknown): unknown {

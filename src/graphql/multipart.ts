@@ -22,17 +22,19 @@ async function readForm(request: FastifyRequest): Promise<unknown> {
   let operations: unknown
   let map: Record<string, unknown> | undefined
   for await (const part of request.parts()) {
+    // the parser lets a part be without a name
+    const name = (part.fieldname as string | undefined) ?? ''
     if (part.type === 'field') {
-      if (part.fieldname === 'operations') operations = jsonOf('operations', part.value)
-      else if (part.fieldname === 'map') map = recordOf('map', jsonOf('map', part.value))
-      else throw new GraphQLError(`The form field "${part.fieldname.slice(0, 100)}" is not expected; it has "operations", "map" and files.`)
+      if (name === 'operations') operations = jsonOf('operations', part.value)
+      else if (name === 'map') map = recordOf('map', jsonOf('map', part.value))
+      else throw new GraphQLError(`The form field "${name.slice(0, 100)}" is not expected; it has "operations", "map" and files.`)
       continue
     }
     if (operations === undefined || map === undefined)
       throw new GraphQLError('The form fields "operations" and "map" come before the files.')
     const file = new UploadedFile(await part.toBuffer())
-    const paths = Object.hasOwn(map, part.fieldname) ? map[part.fieldname] : undefined
-    if (!Array.isArray(paths)) throw new GraphQLError(`"map" does not say where the file "${part.fieldname.slice(0, 100)}" belongs.`)
+    const paths = Object.hasOwn(map, name) ? map[name] : undefined
+    if (!Array.isArray(paths)) throw new GraphQLError(`"map" does not say where the file "${name.slice(0, 100)}" belongs.`)
     for (const path of paths) place(operations, String(path), file)
   }
   if (operations === undefined) throw new GraphQLError('The form has no "operations".')

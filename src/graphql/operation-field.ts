@@ -50,10 +50,15 @@ export async function callOperation<I extends TSchema, O extends TSchema>(
   return presentTensors(output, encoding)
 }
 
+/** Deeper than any input; a scalar that takes any JSON may go on for ever. */
+const MAX_INPUT_DEPTH = 32
+
 /** In GraphQL null stands for an optional value that is not given; elsewhere it would be an error. */
-function withoutNulls(value: unknown): unknown {
-  if (Array.isArray(value)) return value.some((item) => typeof item === 'object') ? value.map(withoutNulls) : value
-  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return value
+function withoutNulls(value: unknown, depth = 0): unknown {
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value) || depth > MAX_INPUT_DEPTH) return value
+  if (Array.isArray(value)) {
+    return value.some((item) => typeof item === 'object') ? value.map((item) => withoutNulls(item, depth + 1)) : value
+  }
   const present = Object.entries(value).filter(([, item]) => item !== null && item !== undefined)
-  return Object.fromEntries(present.map(([key, item]) => [key, withoutNulls(item)]))
+  return Object.fromEntries(present.map(([key, item]) => [key, withoutNulls(item, depth + 1)]))
 }

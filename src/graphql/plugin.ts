@@ -51,6 +51,7 @@ export async function graphql(app: FastifyInstance, { context, invoker, callOf, 
     errorHandler: async (error, request, reply) => {
       const errors = answerErrors([error], { request, reply })
       const status = Number(errors[0]?.extensions?.status ?? 500)
+      if (status === 405) reply.header('allow', 'POST')
       await reply.code(status).header('cache-control', 'no-store').send({ data: null, errors })
     },
   })

@@ -41,7 +41,8 @@ export const imageFile = defineOperation({
     const bytes = await catalog.images.read(id)
     if (!bytes) throw new RequestError('IMAGE_UNKNOWN', { image: id })
     if (size === undefined) return { bytes, format }
-    const small = await sharp(bytes, { limitInputPixels: config.maxImagePixels })
+    // what was accepted as an upload is shown, however odd
+    const small = await sharp(bytes, { limitInputPixels: config.maxImagePixels, failOn: 'truncated' })
       .resize({ width: size, height: size, fit: 'inside', withoutEnlargement: true })
       .toFormat(format)
       .toBuffer()

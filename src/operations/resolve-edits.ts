@@ -33,7 +33,8 @@ export function resolveEdits(edits: readonly EditInput[], scope: EditScope, prob
     for (const { path, message } of error.problems) {
       // in a request the source of a patch is called `from`
       const at = path.replace('.source.values', '.from').replace('.source', '.from')
-      problems.add(at, error, message.replaceAll(path, at).replace(`${at}: `, ''))
+      const problem = message.replaceAll(path, at).replace(`${at}: `, '')
+      problems.add(at, error.code === 'EDIT_INVALID' ? new EngineError('EDIT_INVALID', { path: at, problem }) : error, problem)
     }
   }
   return resolved

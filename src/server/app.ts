@@ -21,6 +21,7 @@ import { errorHandler, sendProblem, translate } from './error-handler.js'
 import { health } from './health.js'
 import { HttpError } from './http-errors.js'
 import { imageRoutes } from './image-routes.js'
+import { jsonBodies } from './json-body.js'
 import { landing } from './landing.js'
 import { isLocalOrigin } from './local-guard.js'
 import { malformedHttp } from './malformed-http.js'
@@ -29,7 +30,7 @@ import { metrics } from './metrics.js'
 import { describeError } from './problem.js'
 import { rateLimits } from './rate-limits.js'
 import { rest } from './rest.js'
-import { serverTiming } from './server-timing.js'
+import { serverTiming, stampTotal } from './server-timing.js'
 
 export interface AppParts {
   readonly host: EngineHost
@@ -37,6 +38,9 @@ export interface AppParts {
   readonly config: Config
   readonly logger?: FastifyServerOptions['loggerInstance']
 }
+
+/** A request has this long to arrive, body included: one that trickles in holds its connection and its bytes no longer. */
+const ARRIVAL_MS = 300_000
 
 /** Ready to listen. Closing it closes neither host nor catalog: who made them closes them. */
 export async function buildApp({ host, catalog, config, logger }: AppParts): Promise<FastifyInstance> {
@@ -48,20 +52,23 @@ export async function buildApp({ host, catalog, config, logger }: AppParts): Pro
     bodyLimit: maxBodyBytes,
     genReqId: () => randomUUID(),
     forceCloseConnections: 'idle',
+    requestTimeout: ARRIVAL_MS,
     return503OnClosing: true,
-    // a key named __proto__ is refused, not dropped
-    onProtoPoisoning: 'error',
-    onConstructorPoisoning: 'error',
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 512 },
     // Fastify's own validation is not used; where a plugin does, it must not convert or drop anything
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false } },
-    frameworkErrors: (error, request, reply) => sendProblem(translate(error, { request, maxBodyBytes }), request, reply),
+    // no hook runs for these
+    frameworkErrors: (error, request, reply) => {
+      stampTotal(reply)
+      sendProblem(translate(error, { request, maxBodyBytes }), request, reply)
+    },
     clientErrorHandler: malformedHttp,
   })
   const context: Context = { host, catalog, config, classEmbeddings: new ClassEmbeddings() }
   const doors: Doors = { context, invoker: new Invoker(context) }
 
   app.removeContentTypeParser('text/plain')
+  jsonBodies(app)
   serverTiming(app)
   errorHandler(app, { maxBodyBytes })
   const refuseOtherMethods = watchMethods(app)

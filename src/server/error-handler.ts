@@ -15,9 +15,7 @@ declare module 'fastify' {
 
 export function errorHandler(app: FastifyInstance, { maxBodyBytes }: { readonly maxBodyBytes: number }): void {
   app.setErrorHandler((error, request, reply) => sendProblem(translate(error, { request, maxBodyBytes }), request, reply))
-  app.setNotFoundHandler((request, reply) =>
-    sendProblem(new HttpError('ROUTE_UNKNOWN', { method: request.method, url: request.url }), request, reply),
-  )
+  app.setNotFoundHandler((request, reply) => sendProblem(routeUnknown(request), request, reply))
 }
 
 export function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply) {
@@ -25,10 +23,26 @@ export function sendProblem(error: unknown, request: FastifyRequest, reply: Fast
   if (isOurs) request.log.error({ err: error }, 'request failed')
   if (retryAfterSeconds !== undefined) reply.header('retry-after', Math.ceil(retryAfterSeconds))
   if (problem.status === 401) reply.header('www-authenticate', 'Bearer realm="refract"')
-  // what is left of a body that was not read would be taken for the next request
-  if (problem.status === 413) reply.header('connection', 'close')
+  if (problem.status === 413) dropRest(request, reply)
   reply.removeHeader('content-length').removeHeader('etag')
   return reply.code(problem.status).header('cache-control', 'no-store').type('application/problem+json').send(JSON.stringify(problem))
+}
+
+/** How long a client that was refused may go on sending. */
+const DROP_REST_MS = 10_000
+
+/**
+ * Reads what is left of a body that is too large, and drops it. Closing the connection at once would take the answer away from a client
+ * that reads only when it has sent everything.
+ */
+function dropRest({ raw }: FastifyRequest, reply: FastifyReply): void {
+  if (raw.complete) return
+  // set by Fastify for a body that was not read to its end
+  reply.removeHeader('connection')
+  const timer = setTimeout(() => raw.destroy(), DROP_REST_MS).unref()
+  raw.once('close', () => clearTimeout(timer))
+  raw.unpipe()
+  raw.resume()
 }
 
 /** Fastify's and its plugins' errors say by their status what they mean. */
@@ -43,17 +57,22 @@ export function translate(error: unknown, about: { readonly request: FastifyRequ
         given: about.request.headers['content-type'] ?? '',
         accepted: about.request.routeOptions.config.accepts ?? ['application/json'],
       })
+    // a path out of a folder of static files
+    case 403:
     case 404:
-      return new HttpError('ROUTE_UNKNOWN', { method: about.request.method, url: about.request.url })
+      return routeUnknown(about.request)
+    case 414:
+      return new HttpError('URL_INVALID', { url: about.request.url, problem: 'a part of it is too long' })
     case 400:
     case 406:
-      return new HttpError(code === 'FST_ERR_BAD_URL' ? 'URL_INVALID' : 'BODY_MALFORMED', {
-        problem: sentence(message ?? 'it is not valid'),
-        url: about.request.url,
-      })
+      return code === 'FST_ERR_BAD_URL'
+        ? new HttpError('URL_INVALID', { url: about.request.url, problem: 'check its percent-encoding' })
+        : new HttpError('BODY_MALFORMED', { problem: sentence(message ?? 'it is not valid') })
     default:
       return error
   }
 }
+
+const routeUnknown = ({ method, url }: FastifyRequest) => new HttpError('ROUTE_UNKNOWN', { method, url })
 
 const sentence = (text: string) => (text.endsWith('.') ? text : `${text}.`)

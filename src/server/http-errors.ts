@@ -5,7 +5,7 @@
 const shorten = (text: string) => (text.length > 200 ? `${text.slice(0, 200)}...` : text)
 
 const messages = {
-  URL_INVALID: (d: { url: string }) => `"${shorten(d.url)}" is not a valid URL path: check its percent-encoding.`,
+  URL_INVALID: (d: { url: string; problem: string }) => `"${shorten(d.url)}" is not a valid URL path: ${d.problem}.`,
   ROUTE_UNKNOWN: (d: { method: string; url: string }) =>
     `There is nothing at ${d.method} ${shorten(d.url)}. The routes are listed at /docs and /openapi.json.`,
   METHOD_NOT_ALLOWED: (d: { method: string; url: string; allowed: readonly string[] }) =>

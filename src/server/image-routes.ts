@@ -44,14 +44,15 @@ async function uploadedFile(request: FastifyRequest): Promise<Uint8Array | undef
   } catch (error) {
     // the parser of forms throws bare errors, and with codes only for limits
     if (isRefusal(error) || 'code' in (error as object)) throw error
-    throw new HttpError('BODY_MALFORMED', { problem: `${(error as Error).message}.` })
+    throw new HttpError('BODY_MALFORMED', { problem: `${(error as Error).message.replace(/\.+$/, '')}.` })
   }
 }
 
 async function fileOfForm(request: FastifyRequest): Promise<Uint8Array | undefined> {
   let file: Buffer | undefined
   for await (const part of request.parts()) {
-    const path = part.fieldname.slice(0, 100)
+    // the parser of forms lets a part be without a name
+    const path = ((part.fieldname as string | undefined) ?? '').slice(0, 100)
     if (part.type === 'field') {
       throw new EngineError('INPUT_INVALID', { path, problem: 'is not a file; the form holds one file and nothing else' })
     }

@@ -1,5 +1,5 @@
 /**
- * A known path with another method is a 405 that says what the path takes.
+ * A known path with another method is a 405 that says what the path takes; OPTIONS asks just that.
  */
 
 import type { FastifyInstance, HTTPMethods } from 'fastify'
@@ -19,7 +19,12 @@ export function watchMethods(app: FastifyInstance): () => void {
     for (const [url, methods] of [...byPath]) {
       const allowed = [...methods].filter((method) => method !== 'OPTIONS')
       const others = METHODS.filter((method) => !methods.has(method))
-      if (url.endsWith('*') || others.length === 0) continue
+      if (url.endsWith('*')) continue
+      // of pages that may call this server, preflight requests are answered before any route
+      if (!methods.has('OPTIONS')) {
+        app.route({ method: 'OPTIONS', url, handler: (_request, reply) => reply.code(204).header('allow', allowed.join(', ')).send() })
+      }
+      if (others.length === 0) continue
       app.route({
         method: others,
         url,

@@ -2,7 +2,7 @@
  * `Server-Timing` on every answer: where the time went, in milliseconds.
  */
 
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { TimingName } from '../operations/operation.js'
 
 declare module 'fastify' {
@@ -14,6 +14,11 @@ declare module 'fastify' {
 
 export function addTiming(request: FastifyRequest, name: TimingName, ms: number): void {
   request.timings.set(name, (request.timings.get(name) ?? 0) + ms)
+}
+
+/** For an answer that no hook sees: a request that never became one. */
+export function stampTotal(reply: FastifyReply): void {
+  reply.header('server-timing', `total;dur=${reply.elapsedTime.toFixed(2)}`)
 }
 
 export function serverTiming(app: FastifyInstance): void {

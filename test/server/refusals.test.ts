@@ -284,13 +284,40 @@ describe('a body is refused', () => {
     expect(await code('{"model": ')).toBe('BODY_MALFORMED')
     expect(await code('')).toBe('BODY_MALFORMED')
     expect(await code('{"__proto__": {"admin": true}}')).toBe('BODY_MALFORMED')
-    expect(await code('{"constructor": {"prototype": {}}}')).toBe('BODY_MALFORMED')
+    expect(await code('{"a": {"\\u005f_proto\\u005F_": 1}}')).toBe('BODY_MALFORMED')
+    expect(await code('{"constructor": {"prototype": {}}}')).toBe('INPUT_INVALID')
+    expect(await code(`{"__proto__": ${'['.repeat(100_000)}${']'.repeat(100_000)}}`)).toBe('BODY_MALFORMED')
     expect(await code('[]')).toBe('INPUT_INVALID')
     expect(await code('null')).toBe('INPUT_INVALID')
     expect(await code('model=x', 'application/x-www-form-urlencoded')).toBe('MEDIA_TYPE_UNSUPPORTED')
     expect(await code('{}', 'text/plain')).toBe('MEDIA_TYPE_UNSUPPORTED')
     expect(await code('{}', 'nonsense')).toBe('MEDIA_TYPE_UNSUPPORTED')
     expect(({} as { admin?: unknown }).admin).toBeUndefined()
+  })
+
+  test('saying what is wrong with it', async () => {
+    const detail = async (payload: string | Buffer) =>
+      problemOf(await server.app.inject({ method: 'POST', url: '/v1/forward', payload, headers: { 'content-type': 'application/json' } }))
+        .detail
+    expect(await detail('{"edits": [{"strength": NaN}]}')).toMatch(/NaN is not JSON; give a finite number\.$/)
+    expect(await detail('{"edits": [-Infinity]}')).toContain('Infinity is not JSON')
+    expect(await detail('{"model": "a" "b"}')).toMatch(/it is not JSON \(.+\)\.$/)
+    expect(await detail('{"model": "NaN" oh, NaN}')).not.toContain('undefined')
+    expect(await detail(Buffer.from('{"model": "caf\xe9"}', 'latin1'))).toContain('not UTF-8')
+    expect(await detail('{"__proto__": {}}')).toContain('"__proto__"')
+    expect(await detail('')).toContain('it is empty')
+  })
+
+  test('that nests without end where GraphQL takes any JSON', async () => {
+    const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`
+    const query = JSON.stringify(FORWARD)
+    for (const input of [
+      `{"model": "${classifier}", "inputs": [{"image": ${deep}}]}`,
+      `{"model": "a", "inputs": [], "positions": ${deep}}`,
+    ]) {
+      const { errors } = (await post(server.app, '/graphql', `{"query": ${query}, "variables": {"input": ${input}}}`)).json()
+      expect(errors[0].extensions.code).toBe('INPUT_INVALID')
+    }
   })
 
   test('that is too large, at once by its length', async () => {
@@ -311,15 +338,42 @@ describe('a body is refused', () => {
     if (!server.app.server.listening) await server.app.listen({ port: 0, host: '127.0.0.1' })
     const { port } = server.app.server.address() as { port: number }
     const url = type === 'application/json' ? '/v1/forward' : '/v1/images'
-    const { answer, sent } = await flood(port, `POST ${url} HTTP/1.1\r\nhost: localhost\r\ncontent-type: ${type}\r\n${framing}\r\n\r\n`)
+    const { answer, sent, closed } = await flood(
+      port,
+      `POST ${url} HTTP/1.1\r\nhost: localhost\r\ncontent-type: ${type}\r\n${framing}\r\n\r\n`,
+    )
     expect(answer).toMatch(/^HTTP\/1\.1 413 /)
     expect(answer).toContain('"code":"BODY_TOO_LARGE"')
     expect(sent).toBeLessThan(64 * 2 ** 20)
+    await closed
+  })
+
+  test('that is too large, and the refusal reaches also a client that first sends everything', async () => {
+    if (!server.app.server.listening) await server.app.listen({ port: 0, host: '127.0.0.1' })
+    const { port } = server.app.server.address() as { port: number }
+    const length = 48 * 2 ** 20
+    const socket = connect(port, '127.0.0.1')
+    socket.pause()
+    const head = `POST /v1/images HTTP/1.1\r\nhost: localhost\r\ncontent-type: image/png\r\ncontent-length: ${length}\r\n\r\n`
+    await new Promise<void>((resolve, reject) => {
+      socket.once('error', reject)
+      socket.write(head)
+      socket.write(Buffer.alloc(length), (error) => (error ? reject(error) : resolve()))
+    })
+    // and the connection goes on to serve
+    socket.end('GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n')
+    const answer = (await socket.setEncoding('utf8').toArray()).join('')
+    expect(answer).toMatch(/^HTTP\/1\.1 413 /)
+    expect(answer).toContain('HTTP/1.1 200 ')
+  })
+
+  test('that does not arrive', () => {
+    expect(server.app.server.requestTimeout).toBe(300_000)
   })
 })
 
-/** Sends a head and then bytes without end, until the other side closes. */
-function flood(port: number, head: string): Promise<{ answer: string; sent: number }> {
+/** Sends a head and then bytes without end, until there is an answer or the other side closes. */
+function flood(port: number, head: string): Promise<{ answer: string; sent: number; closed: Promise<unknown> }> {
   return new Promise((resolve) => {
     const block = Buffer.alloc(65_536, 0x20)
     const chunk = head.includes('chunked') ? Buffer.concat([Buffer.from('10000\r\n'), block, Buffer.from('\r\n')]) : block
@@ -332,13 +386,17 @@ function flood(port: number, head: string): Promise<{ answer: string; sent: numb
         if (!socket.write(chunk)) break
       }
     }
+    const closed = new Promise((done) => socket.once('close', done))
     socket.on('data', (data) => {
       answer += data
+      if (!answer.endsWith('}')) return
+      socket.destroy()
+      resolve({ answer, sent, closed })
     })
     socket
       .on('drain', pour)
       .on('error', () => undefined)
-      .on('close', () => resolve({ answer, sent }))
+      .on('close', () => resolve({ answer, sent, closed }))
     socket.write(head)
     pour()
   })
@@ -355,6 +413,26 @@ describe('a URL is refused', () => {
     expect((await server.app.inject({ url: '/v1/images/..%2f..%2fetc%2fpasswd' })).json()).toMatchObject({ code: 'INPUT_INVALID' })
     expect((await server.app.inject({ url: '/docs/static/..%2f..%2f..%2fpackage.json' })).statusCode).toBe(404)
     expect((await server.app.inject({ url: '/graphiql/..%2f..%2fpackage.json' })).statusCode).toBe(404)
+    for (const url of ['/docs/static/..%5c..%5cpackage.json', '/docs/static/%2e%2e/%2e%2e/package.json']) {
+      expect(problemOf(await server.app.inject({ url }))).toMatchObject({ code: 'ROUTE_UNKNOWN', status: 404 })
+    }
+    const unread = [`/v1/models/${'a'.repeat(2000)}`, '/%', '/v1/models/%ff']
+    for (const url of unread) {
+      const refusal = await server.app.inject({ url })
+      expect(problemOf(refusal)).toMatchObject({ code: 'URL_INVALID', status: 400 })
+      expect(refusal.headers['server-timing']).toMatch(/^total;dur=/)
+    }
+  })
+
+  test('by OPTIONS one learns what a path takes', async () => {
+    const ask = async (url: string) => {
+      const { statusCode, headers } = await server.app.inject({ method: 'OPTIONS', url })
+      return [statusCode, headers.allow]
+    }
+    expect(await ask('/v1/models')).toEqual([204, 'GET, HEAD'])
+    expect(await ask('/v1/images')).toEqual([204, 'GET, HEAD, POST'])
+    expect(await ask('/v1/nothing')).toEqual([404, undefined])
+    expect((await server.app.inject({ url: '/graphql' })).headers.allow).toBe('POST')
   })
 
   test('with unknown, repeated or unreadable query parameters', async () => {
