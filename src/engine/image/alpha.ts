@@ -1,6 +1,6 @@
 /**
  * Pillow's arithmetic with transparency, bit for bit, on bytes of RGBA.
- * @see Pillow src/libImaging/AlphaComposite.c, Convert.c (rgbA2rgba, rgba2rgbA)
+ * @see Pillow src/libImaging/Convert.c (rgbA2rgba, rgba2rgbA)
  */
 
 import type { Pixels } from './pixels.js'
@@ -9,17 +9,6 @@ import type { Pixels } from './pixels.js'
 export function withoutAlpha({ width, height, data }: Pixels): Pixels {
   return eachPixel(width, height, (rgb, to, from) => {
     for (let band = 0; band < 3; band++) rgb[to + band] = data[from + band]!
-  })
-}
-
-/** `Image.alpha_composite` onto an opaque white ground. */
-export function onWhite({ width, height, data }: Pixels): Pixels {
-  return eachPixel(width, height, (rgb, to, from) => {
-    const share = data[from + 3]! * 128 // of 255, with 7 bits more
-    for (let band = 0; band < 3; band++) {
-      const mixed = data[from + band]! * share + 255 * (255 * 128 - share)
-      rgb[to + band] = divided255(mixed + (128 << 7)) >> 7
-    }
   })
 }
 

@@ -34,13 +34,6 @@ export async function decode(bytes: Uint8Array, limits: ImageLimits): Promise<Pi
   return { ...sizeOf(file), channels: 3, data: await file.reading(() => rgb(file)) }
 }
 
-/** Decodes to RGBA what has transparency in any form, and everything else to RGB. @throws what `decode` throws */
-export async function decodeWithAlpha(bytes: Uint8Array, limits: ImageLimits): Promise<Pixels> {
-  const file = await open(bytes, limits)
-  if (!file.header.hasAlpha) return { ...sizeOf(file), channels: 3, data: await file.reading(() => rgb(file)) }
-  return { ...sizeOf(file), channels: 4, data: await file.reading(() => rgba(file)) }
-}
-
 /** Decodes to what Pillow would resize: bands as the file has them. @throws what `decode` throws */
 export async function decodeStored(bytes: Uint8Array, limits: ImageLimits): Promise<StoredPicture> {
   const file = await open(bytes, limits)

@@ -3,8 +3,7 @@
  */
 
 import type { Tensor } from '../tensor.js'
-import { onWhite } from './alpha.js'
-import { decode, decodeStored, decodeWithAlpha, type ImageLimits } from './decode.js'
+import { decode, decodeStored, type ImageLimits } from './decode.js'
 import { type Geometry, geometry } from './geometry.js'
 import { type Pixels, toLuminance } from './pixels.js'
 import type { Preprocessing } from './preprocessing.js'
@@ -21,20 +20,9 @@ export async function preprocess(bytes: Uint8Array, how: Preprocessing, limits: 
 
 /** The bytes that the model sees, RGB or L as `how.mode` says. */
 async function seen(bytes: Uint8Array, how: Preprocessing, limits: ImageLimits): Promise<Pixels> {
-  switch (how.conversion) {
-    case undefined:
-      return fit(inMode(await decode(bytes, limits), how), how)
-    case 'onWhite': {
-      const picture = await decodeWithAlpha(bytes, limits)
-      return fit(inMode(picture.channels === 4 ? onWhite(picture) : picture, how), how)
-    }
-    case 'afterResize': {
-      const stored = await decodeStored(bytes, limits)
-      return inMode(convertedToRgb(stored, fitStored(stored, how)), how)
-    }
-    default:
-      return how.conversion satisfies never
-  }
+  if (how.conversion === undefined) return fit(inMode(await decode(bytes, limits), how), how)
+  const stored = await decodeStored(bytes, limits)
+  return inMode(convertedToRgb(stored, fitStored(stored, how)), how)
 }
 
 function inMode(rgb: Pixels, { mode }: Preprocessing): Pixels {

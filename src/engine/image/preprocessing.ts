@@ -35,11 +35,11 @@ export interface Preprocessing {
   /** `L` for one-channel models. */
   readonly mode: 'RGB' | 'L'
   /**
-   * How what is not RGB in the file (palette, alpha, inks) becomes RGB. Absent: before the resize, alpha dropped. `onWhite`: before the resize,
-   * on a white ground where it is transparent (transformers 5's `do_convert_rgb`). `afterResize`: resized as the file has it, which Pillow does
-   * by nearest neighbour for palettes and with colours weighted by alpha; alpha dropped at the end (open_clip, and CLIP's first code).
+   * How what is not RGB in the file (palette, alpha, inks) becomes RGB. Absent: before the resize, alpha dropped, as `Image.convert('RGB')`
+   * does. `afterResize`: resized as the file has it, which Pillow does by nearest neighbour for palettes and with colours weighted by alpha;
+   * alpha dropped at the end (open_clip, and CLIP's first code).
    */
-  readonly conversion?: 'onWhite' | 'afterResize'
+  readonly conversion?: 'afterResize'
   /** Which of the model's files said so; `default` when none did (see read-preprocessing.ts). */
   readonly source?: string
 }

@@ -98,7 +98,7 @@ export const PreprocessingShape = Type.Object(
     mode: Type.String({ description: '`RGB` or `L`.' }),
     conversion: Type.String({
       description:
-        'How a palette, alpha or inks become RGB: `dropAlpha` and `onWhite` before the resize, `afterResize` after it (alpha weighs the colours, and is dropped).',
+        'How a palette, alpha or inks become RGB: `dropAlpha` before the resize, `afterResize` after it (alpha weighs the colours, and is dropped).',
     }),
   },
   { title: 'Preprocessing', additionalProperties: false, description: 'What is done to a picture, as the files of the model say.' },

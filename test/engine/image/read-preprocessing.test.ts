@@ -31,19 +31,8 @@ describe('transformers', () => {
       mean: [0.48145466, 0.4578275, 0.40821073],
       std: [0.26862954, 0.26130258, 0.27577711],
       mode: 'RGB',
-      conversion: 'onWhite',
       source: 'preprocessor_config.json',
     })
-  })
-
-  test('transparency is put on white where the library converts to RGB', async () => {
-    const conversion = async (config: object) => {
-      write('preprocessor_config.json', config)
-      return (await readPreprocessing(folder)).conversion
-    }
-    expect(await conversion({ ...clip, do_convert_rgb: false })).toBeUndefined()
-    expect(await conversion({ image_processor_type: 'ViTImageProcessor' })).toBeUndefined()
-    expect(await conversion({ image_processor_type: 'ViTImageProcessor', do_convert_rgb: true })).toBe('onWhite')
   })
 
   test('one number as size is a square for ViT and the shortest edge for CLIP', async () => {

@@ -16,8 +16,6 @@ interface ProcessorClass {
   /** A `size` that is one number means a square, else the shortest edge. */
   readonly squareSize: boolean
   readonly cropSize?: number
-  /** `do_convert_rgb` where the file does not say. Without it a picture with alpha is an error there; here its alpha is dropped. */
-  readonly convertsToRgb: boolean
 }
 
 const clip: ProcessorClass = {
@@ -26,10 +24,9 @@ const clip: ProcessorClass = {
   size: { shortest_edge: 224 },
   squareSize: false,
   cropSize: 224,
-  convertsToRgb: true,
 }
 const square = { height: 224, width: 224 }
-const vit: ProcessorClass = { ...imagenetStandard, resample: 'bilinear', size: square, squareSize: true, convertsToRgb: false }
+const vit: ProcessorClass = { ...imagenetStandard, resample: 'bilinear', size: square, squareSize: true }
 
 /** What each class does where its file is silent. `Fast` and `Pil` variants and the old `FeatureExtractor` names share a row. */
 const classes: Readonly<Record<string, ProcessorClass>> = {
@@ -42,9 +39,8 @@ const classes: Readonly<Record<string, ProcessorClass>> = {
     size: { height: 256, width: 256 },
     squareSize: true,
     cropSize: 224,
-    convertsToRgb: false,
   },
-  Siglip: { ...imagenetStandard, resample: 'bicubic', size: square, squareSize: false, convertsToRgb: true },
+  Siglip: { ...imagenetStandard, resample: 'bicubic', size: square, squareSize: false },
 }
 
 /** Which class a model type has when the file names none. */
@@ -99,7 +95,6 @@ export function transformersPreprocessing(
     mean: normalizes ? fields.perChannel('image_mean', defaults.mean, { nChannels, above: Number.NEGATIVE_INFINITY }) : zeros(nChannels),
     std: normalizes ? fields.perChannel('image_std', defaults.std, { nChannels, above: 0 }) : zeros(nChannels).map(() => 1),
     mode: nChannels === 1 ? 'L' : 'RGB',
-    ...(fields.boolean('do_convert_rgb', defaults.convertsToRgb) && { conversion: 'onWhite' }),
     source: file,
   }
   fields.check()
