@@ -43,7 +43,7 @@ export async function openBlobStore(dataDir: string): Promise<BlobStore> {
         return sha256
       } catch (error) {
         await fs.rm(aside, { force: true })
-        throw storageError(error, file, bytes.byteLength)
+        throw storageError(error, 'DATA_DIR', bytes.byteLength)
       }
     },
 
@@ -57,8 +57,8 @@ export async function openBlobStore(dataDir: string): Promise<BlobStore> {
       }
       if (hashOf(bytes) !== sha256) {
         throw new EngineError('FILE_INVALID', {
-          file: fileOf(sha256),
-          problem: 'its bytes are damaged (sha256 differs). Remove it and upload it again.',
+          file: `sha256:${sha256}`,
+          problem: 'its bytes on the disk are damaged (they have another sha256). Upload the file again, which repairs it.',
         })
       }
       return bytes

@@ -17,6 +17,10 @@ import { databaseError } from './postgres/database-errors.js'
 /** Enough for a busy server, few enough for several servers on one embedded PostgreSQL. */
 const MAX_CONNECTIONS = 10
 const CONNECT_MS = 5000
+/** Every query here takes milliseconds: a database that is silent for so long is taken for gone. */
+const QUERY_MS = 15_000
+/** A question whether it is there wants an answer soon. */
+const PING_MS = 2000
 /** What may be asked twice. */
 const READS = /^(find|count|aggregate|groupBy|\$queryRaw)/
 const RETRY_MS = 100
@@ -25,7 +29,12 @@ const RETRY_MS = 100
 export async function openCatalog({ databaseUrl, dataDir }: { readonly databaseUrl: string; readonly dataDir: string }): Promise<Catalog> {
   const folder = path.resolve(dataDir)
   const blobs = await openBlobStore(folder)
-  const adapter = new PrismaPg({ connectionString: databaseUrl, max: MAX_CONNECTIONS, connectionTimeoutMillis: CONNECT_MS })
+  const adapter = new PrismaPg({
+    connectionString: databaseUrl,
+    max: MAX_CONNECTIONS,
+    connectionTimeoutMillis: CONNECT_MS,
+    query_timeout: QUERY_MS,
+  })
   const client = new PrismaClient({ adapter, errorFormat: 'minimal' })
   const extended = client.$extends({
     query: {
@@ -52,12 +61,11 @@ export async function openCatalog({ databaseUrl, dataDir }: { readonly databaseU
     apiKeys: apiKeyCatalog(prisma),
     prisma,
     async ping() {
-      try {
-        await prisma.$queryRaw`select 1`
-        return true
-      } catch {
-        return false
-      }
+      const answer = prisma.$queryRaw`select 1`.then(
+        () => true,
+        () => false,
+      )
+      return Promise.race([answer, sleep(PING_MS, false, { ref: false })])
     },
     close: () => prisma.$disconnect(),
   }

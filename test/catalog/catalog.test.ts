@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import fs from 'node:fs/promises'
+import net from 'node:net'
 import path from 'node:path'
 import postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -7,6 +8,7 @@ import { openBlobStore } from '../../src/catalog/blob-store.js'
 import type { Catalog, NewModel } from '../../src/catalog/catalog.js'
 import { encodeCursor } from '../../src/catalog/cursors.js'
 import { openCatalog } from '../../src/catalog/open-catalog.js'
+import { databaseError } from '../../src/catalog/postgres/database-errors.js'
 import { storageError } from '../../src/catalog/storage-errors.js'
 import { aModel } from './a-model.js'
 import { createTestCatalog, type TestDatabase } from './test-database.js'
@@ -73,7 +75,8 @@ describe('pictures', () => {
     const { id } = await catalog.images.put(bytes, png)
     const hash = id.slice(7)
     await fs.writeFile(path.join(database.dataDir, 'blobs/sha256', hash.slice(0, 2), hash), randomBytes(100))
-    await expect(catalog.images.read(id)).rejects.toMatchObject({ code: 'FILE_INVALID' })
+    // named by its id: where it lies is nothing for whoever asked for it
+    await expect(catalog.images.read(id)).rejects.toMatchObject({ code: 'FILE_INVALID', message: expect.stringMatching(/^sha256:\w+: /) })
     await catalog.images.put(bytes, png)
     expect(Buffer.from((await catalog.images.read(id))!).equals(bytes)).toBe(true)
   })
@@ -252,6 +255,34 @@ describe('a database that does not answer', () => {
       })
     }
     await unreachable.close()
+  })
+
+  test('and keeps silent is told within seconds', async () => {
+    const silent = net.createServer((socket) => socket.resume())
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve))
+    const { port } = silent.address() as net.AddressInfo
+    const url = Object.assign(new URL(database.url), { port: String(port) }).href
+    const asking = await openCatalog({ databaseUrl: url, dataDir: database.dataDir })
+    const before = performance.now()
+    expect(await asking.ping()).toBe(false)
+    expect(performance.now() - before).toBeLessThan(4000)
+    await asking.close()
+    silent.close()
+  })
+
+  test.each([
+    ['Connection terminated unexpectedly', 'it closed the connection'],
+    ['Connection terminated due to connection timeout', 'it does not answer'],
+    ['timeout exceeded when trying to connect', 'it does not answer'],
+    ['Query read timeout', 'it does not answer'],
+    ['Client has encountered a connection error and is not queryable', 'it closed the connection'],
+  ])('is known by what node-postgres says: %s', (message, problem) => {
+    expect(databaseError(new Error(message), database.url)).toMatchObject({
+      code: 'DATABASE_UNAVAILABLE',
+      message: expect.stringContaining(problem),
+    })
+    const other = new Error('a bug')
+    expect(databaseError(other, database.url)).toBe(other)
   })
 
   test('that cut its connections is asked again', async () => {

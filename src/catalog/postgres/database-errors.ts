@@ -35,6 +35,12 @@ const prismaKinds: Readonly<Record<string, string>> = {
   TooManyConnections: '53300',
 }
 
+/** What node-postgres says of a connection without a code. */
+const bareMessages: readonly (readonly [RegExp, string])[] = [
+  [/^Connection terminated due to connection timeout|^timeout exceeded when trying to connect|^Query read timeout/, 'CONNECT_TIMEOUT'],
+  [/^Connection terminated|^Client has encountered a connection error/, 'CONNECTION_CLOSED'],
+]
+
 /** `error` as DATABASE_UNAVAILABLE where it is about reaching or using the database; unchanged otherwise. */
 export function databaseError(error: unknown, databaseUrl: string): unknown {
   if (error instanceof EngineError) return error
@@ -54,14 +60,17 @@ const lastLine = (error: unknown) => (error as Error).message.trim().split('\n')
 /** node-postgres and postgres.js put it on the error, on one of several (IPv6 and IPv4) or on its cause; Prisma on its adapter's error. */
 function codeOf(error: unknown): string | undefined {
   if (typeof error !== 'object' || error === null) return undefined
-  const { code, kind, errors, cause, meta } = error as {
+  const { code, kind, errors, cause, meta, message } = error as {
     code?: unknown
     kind?: unknown
     errors?: readonly unknown[]
     cause?: unknown
     meta?: { driverAdapterError?: unknown }
+    message?: unknown
   }
   if (typeof code === 'string' && code in problems) return code
   if (typeof kind === 'string' && kind in prismaKinds) return prismaKinds[kind]
+  const bare = typeof message === 'string' ? bareMessages.find(([pattern]) => pattern.test(message)) : undefined
+  if (bare) return bare[1]
   return errors?.map(codeOf).find(Boolean) ?? codeOf(meta?.driverAdapterError) ?? (cause === error ? undefined : codeOf(cause))
 }
