@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs'
 import fs from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isStorageFull } from './storage-errors.js'
 
 const POLL_MS = 50
 /** A lock file is empty for an instant between being made and being written. */
@@ -86,7 +87,11 @@ async function acquire(file: string, { timeoutMs, signal, onWait }: LockOptions)
       await fs.writeFile(file, me, { flag: 'wx' })
       return
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
+        // on a full disk it was made and not written
+        if (isStorageFull(error)) await fs.rm(file, { force: true })
+        throw error
+      }
     }
     const holder = await holderOf(file)
     if (holder === undefined) continue

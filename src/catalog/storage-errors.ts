@@ -6,8 +6,12 @@ import { EngineError } from '../engine/errors.js'
 
 const FULL = new Set(['ENOSPC', 'EDQUOT', 'EFBIG'])
 
+export function isStorageFull(error: unknown): boolean {
+  const code = (error as NodeJS.ErrnoException | undefined)?.code
+  return code !== undefined && FULL.has(code)
+}
+
 /** `error` as STORAGE_FULL where the disk (or a quota on it) is full; unchanged otherwise. */
 export function storageError(error: unknown, path: string, needed?: number): unknown {
-  const code = (error as NodeJS.ErrnoException | undefined)?.code
-  return code !== undefined && FULL.has(code) ? new EngineError('STORAGE_FULL', { path, ...(needed !== undefined && { needed }) }) : error
+  return isStorageFull(error) ? new EngineError('STORAGE_FULL', { path, ...(needed !== undefined && { needed }) }) : error
 }

@@ -7,6 +7,7 @@ import type { Catalog } from '../catalog/catalog.js'
 import { migrate } from '../catalog/migrate.js'
 import { openCatalog } from '../catalog/open-catalog.js'
 import { startEmbeddedPostgres } from '../catalog/postgres/embedded-postgres.js'
+import { storageError } from '../catalog/storage-errors.js'
 import type { Config } from '../config.js'
 import { UsageError } from './command.js'
 
@@ -22,6 +23,15 @@ export interface OpenDatabase {
 /** @throws DATABASE_UNAVAILABLE, STORAGE_FULL; UsageError when DATA_DIR cannot be written */
 export async function openDatabase({ dataDir, databaseUrl }: Config, onProgress: (message: string) => void): Promise<OpenDatabase> {
   await checkWritable(dataDir)
+  return open({ dataDir, databaseUrl }, onProgress).catch((error: unknown) => {
+    // whatever it was that found no room: a lock, the cluster, a folder
+    throw storageError(error, dataDir)
+  })
+}
+
+type Places = Pick<Config, 'dataDir' | 'databaseUrl'>
+
+async function open({ dataDir, databaseUrl }: Places, onProgress: (message: string) => void): Promise<OpenDatabase> {
   const embedded = databaseUrl === '' ? await startEmbeddedPostgres({ dataDir, onProgress }) : undefined
   const url = embedded?.url ?? databaseUrl
   try {

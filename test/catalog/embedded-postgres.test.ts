@@ -5,7 +5,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import postgres from 'postgres'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/catalog/postgres/embedded-postgres.js'
 
 const run = promisify(execFile)
@@ -122,6 +122,19 @@ describe('the embedded PostgreSQL', () => {
   test.each(['', 'nonsense\n', '-1\n', '999999999\n'])('starts although its pid file says %j', async (text) => {
     await (await start()).stop()
     await fs.writeFile(pidFile(), text)
+    await query((await start()).url, 'select 1')
+  })
+
+  test('is stopped also when the disk is full', async () => {
+    const one = await start()
+    const full = vi.spyOn(fs, 'writeFile').mockRejectedValue(Object.assign(new Error('no space left'), { code: 'ENOSPC' }))
+    try {
+      expect(await one.stop()).toBe(true)
+    } finally {
+      full.mockRestore()
+    }
+    await expect(postmaster()).rejects.toMatchObject({ code: 'ENOENT' })
+    // and nothing is in the way of the next start
     await query((await start()).url, 'select 1')
   })
 

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import fs from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { isAlive, processIdentity, withLock } from '../../src/catalog/process-lock.js'
 
 let folder: string
@@ -15,6 +15,17 @@ beforeEach(async () => {
 afterEach(() => fs.rm(folder, { recursive: true }))
 
 describe('a lock between processes', () => {
+  test('is not left behind empty where the disk is full', async () => {
+    const { writeFile } = fs
+    const full = vi.spyOn(fs, 'writeFile').mockImplementationOnce(async (file) => {
+      await writeFile(file, '')
+      throw Object.assign(new Error('no space left'), { code: 'ENOSPC' })
+    })
+    await expect(withLock(lock, {}, async () => 'done')).rejects.toMatchObject({ code: 'ENOSPC' })
+    full.mockRestore()
+    expect(await fs.readdir(folder)).toEqual([])
+  })
+
   test('lets in one at a time', async () => {
     let inside = 0
     let most = 0

@@ -1,6 +1,6 @@
 import fs from 'node:fs/promises'
 import path from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { createTestDatabase, type TestDatabase } from '../catalog/test-database.js'
 import { COMMIT_A, startHub } from '../hub/stand-in.js'
 import { runCli } from './run-cli.js'
@@ -74,6 +74,18 @@ describe('keys', () => {
   test('with a scope that does not exist are not made', async () => {
     expect(await runCli(['keys', 'create', '--scopes', 'read,fly'], env)).toMatchObject({ code: 2, err: expect.stringContaining('"fly"') })
   })
+})
+
+test('a full disk is said, whatever it was that found no room', async () => {
+  const full = vi.spyOn(fs, 'mkdir').mockImplementation(async (folder) => {
+    if (String(folder).includes('blobs')) throw Object.assign(new Error('no space left'), { code: 'ENOSPC' })
+  })
+  try {
+    const { code, err } = await runCli(['models'], env)
+    expect([code, err]).toEqual([1, expect.stringMatching(/^No space is left on the disk of /)])
+  } finally {
+    full.mockRestore()
+  }
 })
 
 test('a data folder that cannot be made is said at once', async () => {

@@ -20,6 +20,7 @@ import { promisify } from 'node:util'
 import postgres from 'postgres'
 import { EngineError } from '../../engine/errors.js'
 import { isAlive, processIdentity, withLock } from '../process-lock.js'
+import { isStorageFull } from '../storage-errors.js'
 import { type Account, type PostgresBinaries, postgresAccount, postgresBinaries } from './binaries.js'
 import { clearMistakenPidFile, runningPostmaster } from './postmaster.js'
 
@@ -95,12 +96,14 @@ export async function startEmbeddedPostgres({ dataDir, onProgress = () => {}, ac
     async stop() {
       stopping = true
       clearInterval(watch)
-      return locked(async () => {
+      const leave = async () => {
         fs.rmSync(me, { force: true })
         if (othersIn(path.join(root, 'users'))) return false
         await server.stop()
         return true
-      })
+      }
+      // a full disk has no room for the lock, and must not keep the database running
+      return locked(leave).catch((error: unknown) => (isStorageFull(error) ? leave() : Promise.reject(error)))
     },
   }
 }
