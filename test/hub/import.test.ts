@@ -423,6 +423,16 @@ describe('an import from a folder', () => {
     expect((await fs.lstat(path.join(model.folder, 'model.safetensors'))).isFile()).toBe(true)
   })
 
+  test('is looked at before anything is copied', async () => {
+    const folder = await aFolder({ 'config.json': config, 'model.safetensors': weights })
+    const steps: string[] = []
+    const inspect = async () => {
+      throw new Error('the engine says no')
+    }
+    await expect(importing(folder, { inspect, onProgress: ({ step }) => steps.push(step) })).rejects.toThrow('the engine says no')
+    expect(steps).toEqual(['check'])
+  })
+
   test('does not wait on a pipe that is named like a file', async () => {
     const folder = await aFolder({ 'model.safetensors': weights })
     execFileSync('mkfifo', [path.join(folder, 'config.json')])

@@ -139,8 +139,11 @@ async function holds(folder: string, files: readonly FileRecord[]): Promise<bool
 // --- from a folder
 
 async function fetchFromFolder(source: ImportSource & { kind: 'folder' }, id: string, request: ImportRequest): Promise<Fetched> {
-  const { config, onProgress, signal } = request
+  const { config, inspect, onProgress, processing = [], signal } = request
   const { names, weightFiles, bytes } = await readFolder(source.folder)
+  // Looked at before it is copied, too: what is wrong with it, the headers say in milliseconds and a copy after gigabytes.
+  onProgress?.({ step: 'check', what: source.folder, doneBytes: 0, totalBytes: 0 })
+  await inspect({ key: source.folder, folder: source.folder, processing }, signal)
   const models = path.join(config.dataDir, 'models')
   const aside = path.join(models, `.importing-${process.pid}-${randomUUID()}`)
   const discard = () => fs.rm(aside, { recursive: true, force: true })
