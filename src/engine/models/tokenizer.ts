@@ -67,8 +67,11 @@ export function refusingTokenizer({ contextLength }: { readonly contextLength: n
 function clipTokenizer(json: JsonObject, config: JsonObject, setting: TokenizerSetting & { special: SpecialTokens }): ClipTokenizer {
   const { contextLength, vocabSize, style, special } = setting
   const vocab = vocabularyOf(json)
+  const wrong = Object.values(vocab).find((id) => !Number.isInteger(id) || (id as number) < 0)
+  if (wrong !== undefined)
+    throw new EngineError('FILE_INVALID', { file: 'tokenizer', problem: 'has a token id that is no whole number from 0.' })
   const largest = largestId(vocab)
-  if (!(largest < vocabSize)) {
+  if (largest >= vocabSize) {
     const problem = `its largest token id is ${largest}; the model's vocabulary has ${vocabSize} tokens.`
     throw new EngineError('FILE_INVALID', { file: 'tokenizer', problem })
   }
@@ -144,9 +147,8 @@ function vocabularyOf(json: JsonObject): JsonObject {
   return { ...vocab, ...Object.fromEntries(added.map(({ content, id }) => [String(content), id])) }
 }
 
-/** NaN when an id is no whole number. */
 function largestId(vocab: JsonObject): number {
-  return Object.values(vocab).reduce<number>((largest, id) => (Number.isInteger(id) ? Math.max(largest, id as number) : Number.NaN), -1)
+  return Object.values(vocab).reduce<number>((largest, id) => Math.max(largest, id as number), -1)
 }
 
 function idOf(vocab: JsonObject, token: string): number {

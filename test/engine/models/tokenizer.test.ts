@@ -111,6 +111,8 @@ describe('refuses', () => {
     test.each([
       ['a pattern that is none', split('[')],
       ['merges that are numbers', { model: { ...json.model, merges: [1, 2] } }],
+      ['token ids below 0', { model: { ...json.model, vocab: { ...json.model.vocab, a: -5 } } }],
+      ['token ids that are no numbers', { model: { ...json.model, vocab: { ...json.model.vocab, a: '5' } } }],
       ['an unknown part', { normalizer: { type: 'Sideways' } }],
     ])('%s', async (_, changes) => {
       await expect(loadWith(changes)).rejects.toMatchObject({ code: 'FILE_INVALID' })
