@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { configurationPage, type Environment, type Machine, readConfig, SettingsError, settings } from '../../src/config.js'
 
-const machine: Machine = { memoryBytes: 8 * 2 ** 30, homeDir: '/home/ada', workingDir: '/work' }
+const machine: Machine = { memoryBytes: 8 * 2 ** 30, homeDir: '/home/ada', workingDir: '/srv' }
 const read = (env: Environment) => readConfig(env, machine)
 const problemsOf = (env: Environment) => {
   try {
@@ -18,7 +18,7 @@ describe('settings', () => {
     expect(read({})).toEqual({
       port: 8080,
       host: '127.0.0.1',
-      dataDir: '/work/.refract',
+      dataDir: '/srv/.refract',
       databaseUrl: '',
       device: 'auto',
       memoryMb: 4096,
@@ -55,8 +55,8 @@ describe('settings', () => {
       dataDir: '/home/ada/data',
       device: 'cuda:1',
       maxBodyBytes: 2 * 2 ** 20,
-      hubHome: '/work/hf',
-      hubCache: '/work/hf/hub',
+      hubHome: '/srv/hf',
+      hubCache: '/srv/hf/hub',
       hubEndpoint: 'http://hub.example',
       databaseUrl: 'postgres://u:p@h/d',
     })

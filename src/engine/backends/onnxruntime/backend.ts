@@ -2,7 +2,7 @@
  * ONNX Runtime as a backend: a graph becomes an ONNX model in memory and a session; weights are fed by name at each run.
  *
  * The session runs the graph as it is written (level `disabled`): our graphs are built of the operators that are fast, so nothing was
- * gained by letting it rewrite them, and reading a value can then never move another. See docs/decisions/onnxruntime-session.md.
+ * gained by letting it rewrite them, and reading a value can then never move another. See docs/decisions/0001-onnxruntime-session.md.
  *
  * A thread that uses it must not be terminated while a call is under way: the native code then fails to throw and ends the whole process.
  * Between calls it may be.
