@@ -25,15 +25,12 @@ export interface OnnxRuntimeOptions {
   readonly device?: string
   /** Threads that one operator is split over. Default: the machine's. */
   readonly intraOpThreads?: number
-  /** True: threads that wait for one another keep their cores busy. For a machine that does nothing else. Default false. */
-  readonly spinning?: boolean
 }
 
 /** @throws DEVICE_UNAVAILABLE with what is available */
 export async function createOnnxRuntimeBackend({
   device = 'cpu',
   intraOpThreads = availableParallelism(),
-  spinning = false,
 }: OnnxRuntimeOptions = {}): Promise<Backend> {
   const available = Object.keys(executionProviders)
   if (!Object.hasOwn(executionProviders, device)) {
@@ -44,7 +41,7 @@ export async function createOnnxRuntimeBackend({
   const ort = await import('onnxruntime-node').catch((error: unknown) => {
     throw new EngineError('DEVICE_UNAVAILABLE', { device, why: `onnxruntime-node does not load (${String(error)})`, available: [] })
   })
-  const options = sessionOptions(provider, { intraOpThreads, spinning })
+  const options = sessionOptions(provider, intraOpThreads)
   const uploaded = new WeakSet<object>()
   const isResident = (weights: unknown): weights is FeedableWeights => uploaded.has(weights as object)
 
@@ -67,10 +64,7 @@ export async function createOnnxRuntimeBackend({
   }
 }
 
-function sessionOptions(
-  provider: ExecutionProvider,
-  { intraOpThreads, spinning }: { intraOpThreads: number; spinning: boolean },
-): Ort.InferenceSession.SessionOptions {
+function sessionOptions(provider: ExecutionProvider, intraOpThreads: number): Ort.InferenceSession.SessionOptions {
   return {
     executionProviders: [provider.options],
     graphOptimizationLevel: 'disabled',
@@ -80,8 +74,9 @@ function sessionOptions(
     // An arena would keep the memory of the largest run for as long as the program lives.
     enableCpuMemArena: false,
     enableMemPattern: true,
-    // By default the threads spin for some 20 ms after every run, on the cores that serve everything else.
-    extra: { session: { intra_op: { allow_spinning: spinning ? '1' : '0' } } },
+    // Threads wait for one another awake, but only for as long as the next operator may take to come: by default it is some 20 ms, on
+    // the cores that serve everything else.
+    extra: { session: { intra_op: { allow_spinning: '1', spin_duration_us: '200' } } },
     // Nothing to stderr: what goes wrong is thrown.
     logSeverityLevel: 4,
   }
