@@ -53,12 +53,6 @@ test('a program estimates its memory from its graph, and frees it once', async (
   await expect(small.run({ inputs: {}, weights, fetch: [] })).rejects.toThrow('after it was disposed of')
 })
 
-test('spinning changes nothing but time', async () => {
-  const feeds = feedsFor(block(), { batch: 2, seed: 4 })
-  const [quiet, busy] = await Promise.all([false, true].map((spinning) => createOnnxRuntimeBackend({ intraOpThreads: 2, spinning })))
-  expect(await runOnce(busy!, block(), feeds)).toEqual(await runOnce(quiet!, block(), feeds))
-})
-
 /**
  * Makes a session inside a thread, answers one run, and waits. Plain JavaScript over the ONNX file, because a thread cannot read
  * TypeScript.
