@@ -78,8 +78,6 @@ const messages = {
 export type ErrorCode = keyof typeof messages
 type Details<C extends ErrorCode> = Parameters<(typeof messages)[C]>[0]
 
-export const errorCodes = Object.keys(messages) as ErrorCode[]
-
 /** One problem of a request, at a path within it such as `edits[0].strength`. */
 export interface Problem {
   readonly path: string

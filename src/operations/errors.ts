@@ -35,8 +35,6 @@ const messages = {
 export type RequestErrorCode = keyof typeof messages
 type Details<C extends RequestErrorCode> = Parameters<(typeof messages)[C]>[0]
 
-export const requestErrorCodes = Object.keys(messages) as RequestErrorCode[]
-
 /** A refusal of a request: a stable code, its details, and a message for people. */
 export class RequestError<C extends RequestErrorCode = RequestErrorCode> extends Error {
   readonly code: C

@@ -31,8 +31,6 @@ const messages = {
 export type HttpErrorCode = keyof typeof messages
 type Details<C extends HttpErrorCode> = Parameters<(typeof messages)[C]>[0]
 
-export const httpErrorCodes = Object.keys(messages) as HttpErrorCode[]
-
 export class HttpError<C extends HttpErrorCode = HttpErrorCode> extends Error {
   readonly code: C
   readonly details: Details<C>

@@ -15,7 +15,6 @@ export interface ModelSource {
   /** Absolute path of the folder that holds configuration, weights and tokenizer. */
   readonly folder: string
   readonly processing: readonly WeightProcessing[]
-  /** The precision of arithmetic; float32 unless a later issue offers more. */
 }
 
 export type RunInputs =

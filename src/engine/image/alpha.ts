@@ -7,9 +7,11 @@ import type { Pixels } from './pixels.js'
 
 /** The colours of `rgba` without their alpha. */
 export function withoutAlpha({ width, height, data }: Pixels): Pixels {
-  return eachPixel(width, height, (rgb, to, from) => {
-    for (let band = 0; band < 3; band++) rgb[to + band] = data[from + band]!
-  })
+  const rgb = new Uint8Array(width * height * 3)
+  for (let from = 0, to = 0; to < rgb.length; from += 4) {
+    for (let band = 0; band < 3; band++) rgb[to++] = data[from + band]!
+  }
+  return { width, height, channels: 3, data: rgb }
 }
 
 /** Mode RGBa: colours weighted by alpha, so that a resize mixes no colour of what cannot be seen. */
@@ -25,12 +27,6 @@ export function unpremultiplied(rgba: Pixels): Pixels {
 /** Division by 255 of a number that half of 255 was added to, as Pillow rounds it. */
 function divided255(value: number): number {
   return ((value >> 8) + value) >> 8
-}
-
-function eachPixel(width: number, height: number, write: (rgb: Uint8Array, to: number, from: number) => void): Pixels {
-  const data = new Uint8Array(width * height * 3)
-  for (let pixel = 0; pixel < width * height; pixel++) write(data, pixel * 3, pixel * 4)
-  return { width, height, channels: 3, data }
 }
 
 function eachColour(rgba: Pixels, change: (value: number, alpha: number) => number): Pixels {

@@ -60,11 +60,6 @@ export function forEachBlock(nLayers: number, rules: readonly WeightRule[]): Wei
   ).flat()
 }
 
-/** A rule for a weight, and for its bias where the layer has one. */
-export function withBias(weight: WeightRule, bias: WeightRule, hasBias: boolean): WeightRule[] {
-  return hasBias ? [weight, bias] : [weight]
-}
-
 /**
  * Names without a prefix that the whole model has (`model.`) and without the layout's own prefixes, dropped wherever they stand. (What
  * DataParallel and torch.compile put in front is gone already: see engine/io.)
