@@ -14,7 +14,7 @@ export interface SourceFile {
 
 /** Room -> the rooms it may import from, itself included. Rooms are listed from the ground up. */
 const doors: readonly (readonly [room: string, mayImport: readonly string[]])[] = [
-  ['engine/ground', ['engine/ground']], // tensor, errors, nearest
+  ['engine/ground', ['engine/ground']], // tensor, errors, nearest, random
   ['engine/graph', ['engine/ground', 'engine/graph']],
   ['engine/io', ['engine/ground', 'engine/io']],
   ['engine/image', ['engine/ground', 'engine/image']],
@@ -28,6 +28,25 @@ const doors: readonly (readonly [room: string, mayImport: readonly string[]])[] 
   [
     'engine/interventions',
     ['engine/ground', 'engine/graph', 'engine/hook-points', 'engine/models/model', 'engine/models', 'engine/interventions'],
+  ],
+  [
+    'engine/saes',
+    ['engine/ground', 'engine/graph', 'engine/io', 'engine/hook-points', 'engine/models/model', 'engine/saes'],
+  ],
+  [
+    'engine/training',
+    [
+      'engine/ground',
+      'engine/graph',
+      'engine/io',
+      'engine/image',
+      'engine/backends', // its contract: no concrete backend, see backendLeaks
+      'engine/hook-points',
+      'engine/models/model',
+      'engine/models',
+      'engine/saes',
+      'engine/training',
+    ],
   ],
   [
     'engine/host',
