@@ -29,10 +29,7 @@ const doors: readonly (readonly [room: string, mayImport: readonly string[]])[] 
     'engine/interventions',
     ['engine/ground', 'engine/graph', 'engine/hook-points', 'engine/models/model', 'engine/models', 'engine/interventions'],
   ],
-  [
-    'engine/saes',
-    ['engine/ground', 'engine/graph', 'engine/io', 'engine/hook-points', 'engine/models/model', 'engine/saes'],
-  ],
+  ['engine/saes', ['engine/ground', 'engine/graph', 'engine/io', 'engine/hook-points', 'engine/models/model', 'engine/saes']],
   [
     'engine/training',
     [
