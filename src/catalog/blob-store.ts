@@ -7,7 +7,8 @@ import { createHash, randomUUID } from 'node:crypto'
 import fs from 'node:fs/promises'
 import path from 'node:path'
 import { EngineError } from '../engine/errors.js'
-import { storageError } from './storage-errors.js'
+import { flushFolder, writeThrough } from '../engine/io/atomic-write.js'
+import { storageError } from '../engine/io/storage-errors.js'
 
 /** No write takes this long: what is older was left by a process that died. */
 const ABANDONED_MS = 60 * 60 * 1000
@@ -70,27 +71,6 @@ export async function openBlobStore(dataDir: string): Promise<BlobStore> {
 async function isIntact(file: string, length: number, sha256: string): Promise<boolean> {
   const stats = await fs.stat(file).catch(() => undefined)
   return stats?.size === length && hashOf(await fs.readFile(file)) === sha256
-}
-
-async function writeThrough(file: string, bytes: Uint8Array): Promise<void> {
-  const handle = await fs.open(file, 'wx')
-  try {
-    await handle.writeFile(bytes)
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
-
-/** Makes a rename in `folder` survive a power cut. Windows has no such call and needs none. */
-async function flushFolder(folder: string): Promise<void> {
-  if (process.platform === 'win32') return
-  const handle = await fs.open(folder, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
 }
 
 async function removeAbandoned(folder: string): Promise<void> {

@@ -9,7 +9,7 @@ import { readFileSync } from 'node:fs'
 import fs from 'node:fs/promises'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isStorageFull } from './storage-errors.js'
+import { isStorageFull } from '../engine/io/storage-errors.js'
 
 const POLL_MS = 50
 /** A lock file is empty for an instant between being made and being written. */

@@ -7,8 +7,8 @@ import type { Catalog } from '../catalog/catalog.js'
 import { migrate } from '../catalog/migrate.js'
 import { openCatalog } from '../catalog/open-catalog.js'
 import { startEmbeddedPostgres } from '../catalog/postgres/embedded-postgres.js'
-import { storageError } from '../catalog/storage-errors.js'
 import type { Config } from '../config.js'
+import { storageError } from '../engine/io/storage-errors.js'
 import { UsageError } from './command.js'
 
 export interface OpenDatabase {

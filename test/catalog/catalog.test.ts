@@ -9,7 +9,7 @@ import type { Catalog, NewModel } from '../../src/catalog/catalog.js'
 import { encodeCursor } from '../../src/catalog/cursors.js'
 import { openCatalog } from '../../src/catalog/open-catalog.js'
 import { databaseError } from '../../src/catalog/postgres/database-errors.js'
-import { storageError } from '../../src/catalog/storage-errors.js'
+import { storageError } from '../../src/engine/io/storage-errors.js'
 import { aModel } from './a-model.js'
 import { createTestCatalog, type TestDatabase } from './test-database.js'
 

@@ -2,7 +2,7 @@
  * A full disk, said for people.
  */
 
-import { EngineError } from '../engine/errors.js'
+import { EngineError } from '../errors.js'
 
 const FULL = new Set(['ENOSPC', 'EDQUOT', 'EFBIG'])
 
