@@ -12,8 +12,21 @@ import type { Tensor } from '../tensor.js'
 export interface ResidentWeights {
   readonly bytes: number
   readonly names: ReadonlySet<string>
+  /** Copies of what these weights are now: uploaded, or written back by the last run that did. @throws VALUE_UNKNOWN */
+  read(names: readonly string[]): Promise<Record<string, Tensor>>
   /** Frees the memory. Programs do not own weights; nothing may run with them afterwards. */
   dispose(): Promise<void>
+}
+
+/** Weight name -> the output whose value it takes. */
+export type WriteBack = Readonly<Record<string, string>>
+
+export interface CompileOptions {
+  /**
+   * What becomes of the memory of inner values when a run ends. `freed`: nothing is held between runs, for programs that rest. `kept`:
+   * the next run uses it again, for the same shapes over and over, as in training. Default `freed`.
+   */
+  readonly workspace?: 'freed' | 'kept'
 }
 
 export interface Program {
@@ -22,12 +35,19 @@ export interface Program {
   /**
    * Runs once. `inputs` has every graph input; `weights` every parameter. Returns the tensors named in `fetch`, each of which must be
    * an output of the compiled graph. The returned data belongs to the caller.
-   * @throws FEED_MISSING, SHAPE_MISMATCH
+   *
+   * `writeBack` says which weights take the values of which outputs when the run is done: those that the program reads and others,
+   * each of its weight's dtype and shape, all of them at once. They stay where weights are kept, every program that shares the weights
+   * reads them from its next run on, and arrays that were uploaded are not written to. A run that fails leaves every weight as it was.
+   * Runs that write to the same weights follow one another; the caller sees to that.
+   *
+   * @throws FEED_MISSING, SHAPE_MISMATCH, VALUE_UNKNOWN
    */
   run(feeds: {
     inputs: Readonly<Record<string, Tensor>>
     weights: ResidentWeights
     fetch: readonly string[]
+    writeBack?: WriteBack
   }): Promise<Record<string, Tensor>>
   dispose(): Promise<void>
 }
@@ -38,6 +58,6 @@ export interface Backend {
   /** `cpu`, `cuda:0`, `webgpu`, ... */
   readonly device: string
   /** @throws OPERATOR_UNSUPPORTED, GRAPH_INVALID */
-  compile(graph: Graph): Promise<Program>
+  compile(graph: Graph, options?: CompileOptions): Promise<Program>
   upload(weights: Readonly<Record<string, Tensor>>): Promise<ResidentWeights>
 }

@@ -6,6 +6,7 @@
 import { EngineError, type Problem } from '../errors.js'
 import type { Graph, ValueType } from '../graph/graph.js'
 import type { DType, Tensor } from '../tensor.js'
+import type { WriteBack } from './backend.js'
 
 /**
  * @param inputs  must be exactly the graph's inputs, of their dtypes and shapes; a symbol has one length, at least 1, in all of them
@@ -42,6 +43,30 @@ export function checkFetch(graph: Graph, outputs: ReadonlySet<string>, fetch: re
   if (unknown !== undefined) throw new EngineError('VALUE_UNKNOWN', { value: unknown, graph: graph.name, known: graph.outputs })
 }
 
+/** Before a run. @throws VALUE_UNKNOWN for an output or a weight that is not there */
+export function checkWriteBack(
+  graph: Graph,
+  writeBack: WriteBack,
+  { outputs, weights }: { outputs: ReadonlySet<string>; weights: ReadonlySet<string> },
+): void {
+  checkFetch(graph, outputs, Object.values(writeBack))
+  const unknown = Object.keys(writeBack).find((name) => !weights.has(name))
+  if (unknown !== undefined) throw new EngineError('VALUE_UNKNOWN', { value: unknown, graph: graph.name, known: [...weights] })
+}
+
+/** After a run, before any weight changes: the value is what the weight is. @throws INPUT_INVALID, SHAPE_MISMATCH */
+export function checkWritten(weight: string, was: Pick<Tensor, 'dtype' | 'shape'>, becomes: Pick<Tensor, 'dtype' | 'shape'>): void {
+  const what = `What is written back to weight "${weight}"`
+  const exactly = (declared: DType, given: DType) => declared === given
+  checkTensor(what, { type: was, given: becomes, accepts: exactly, bound: new Map() })
+}
+
+/** @throws VALUE_UNKNOWN for a weight that is not among those uploaded */
+export function checkRead(names: readonly string[], weights: ReadonlySet<string>): void {
+  const unknown = names.find((name) => !weights.has(name))
+  if (unknown !== undefined) throw new EngineError('VALUE_UNKNOWN', { value: unknown, graph: 'the uploaded weights', known: [...weights] })
+}
+
 function checkPresent(graph: Graph, declared: Readonly<Record<string, ValueType>>, isGiven: (name: string) => boolean): void {
   const names = Object.keys(declared).filter((name) => !isGiven(name))
   if (names.length === 0) return
@@ -51,7 +76,7 @@ function checkPresent(graph: Graph, declared: Readonly<Record<string, ValueType>
 
 interface Check {
   readonly type: ValueType
-  readonly given: Tensor
+  readonly given: Pick<Tensor, 'dtype' | 'shape'>
   readonly accepts: (declared: DType, given: DType) => boolean
   /** Lengths of the symbols met so far. */
   readonly bound: Map<string, number>

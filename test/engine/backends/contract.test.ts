@@ -158,7 +158,7 @@ describe.each(backends)('%s', async (underTest) => {
       if (underTest.name === 'onnxruntime')
         await expect(program.run({ inputs: given, weights: others, fetch: ['y'] })).rejects.toThrow('not uploaded')
       await expect(
-        program.run({ inputs: given, weights: { bytes: 0, names: new Set(), async dispose() {} }, fetch: ['y'] }),
+        program.run({ inputs: given, weights: { bytes: 0, names: new Set(), read: async () => ({}), async dispose() {} }, fetch: ['y'] }),
       ).rejects.toThrow('not uploaded')
       await program.dispose()
     })

@@ -14,7 +14,7 @@ import { EngineError } from '../../errors.js'
 import type { Graph } from '../../graph/graph.js'
 import { toOnnx } from '../../graph/to-onnx.js'
 import { validate } from '../../graph/validate.js'
-import type { Backend } from '../backend.js'
+import type { Backend, CompileOptions } from '../backend.js'
 import { type Device, type ExecutionProvider, executionProviders } from './execution-providers.js'
 import { backendFailure } from './failures.js'
 import type { FeedableWeights } from './feedable-weights.js'
@@ -41,14 +41,14 @@ export async function createOnnxRuntimeBackend({
   const ort = await import('onnxruntime-node').catch((error: unknown) => {
     throw new EngineError('DEVICE_UNAVAILABLE', { device, why: `onnxruntime-node does not load (${String(error)})`, available: [] })
   })
-  const options = sessionOptions(provider, intraOpThreads)
   const uploaded = new WeakSet<object>()
   const isResident = (weights: unknown): weights is FeedableWeights => uploaded.has(weights as object)
 
   return {
     name: 'onnxruntime',
     device,
-    async compile(graph) {
+    async compile(graph, { workspace = 'freed' } = {}) {
+      const options = sessionOptions(provider, { intraOpThreads, workspace })
       const types = validate(graph)
       const model = toOnnx(graph, { types })
       const session = await ort.InferenceSession.create(model, options).catch((error: unknown) => {
@@ -64,7 +64,10 @@ export async function createOnnxRuntimeBackend({
   }
 }
 
-function sessionOptions(provider: ExecutionProvider, intraOpThreads: number): Ort.InferenceSession.SessionOptions {
+function sessionOptions(
+  provider: ExecutionProvider,
+  { intraOpThreads, workspace }: { intraOpThreads: number; workspace: NonNullable<CompileOptions['workspace']> },
+): Ort.InferenceSession.SessionOptions {
   return {
     executionProviders: [provider.options],
     graphOptimizationLevel: 'disabled',
@@ -72,7 +75,7 @@ function sessionOptions(provider: ExecutionProvider, intraOpThreads: number): Or
     intraOpNumThreads: intraOpThreads,
     interOpNumThreads: 1,
     // An arena would keep the memory of the largest run for as long as the program lives.
-    enableCpuMemArena: false,
+    enableCpuMemArena: workspace === 'kept',
     enableMemPattern: true,
     // Threads wait for one another awake, but only for as long as the next operator may take to come: by default it is some 20 ms, on
     // the cores that serve everything else.

@@ -6,4 +6,6 @@ import type { ResidentWeights } from '../backend.js'
 export interface FeedableWeights extends ResidentWeights {
   /** The tensors of the graph's parameters, checked against them. @throws FEED_MISSING, SHAPE_MISMATCH, INPUT_INVALID */
   feeds(graph: Graph): Readonly<Record<string, Ort.Tensor>>
+  /** Takes what a run made as its own. Of a tensor that does not fit its weight, none is taken. @throws INPUT_INVALID, SHAPE_MISMATCH */
+  write(values: Readonly<Record<string, Ort.Tensor>>): void
 }

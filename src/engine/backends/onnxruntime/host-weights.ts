@@ -6,8 +6,8 @@
 import type * as Ort from 'onnxruntime-node'
 import { invariant } from '../../errors.js'
 import type { Graph } from '../../graph/graph.js'
-import type { Tensor } from '../../tensor.js'
-import { checkWeights } from '../feeds.js'
+import type { ArrayOf, DType, Tensor } from '../../tensor.js'
+import { checkRead, checkWeights, checkWritten } from '../feeds.js'
 import type { FeedableWeights } from './feedable-weights.js'
 
 export class HostWeights implements FeedableWeights {
@@ -36,6 +36,31 @@ export class HostWeights implements FeedableWeights {
     return feeds
   }
 
+  /**
+   * The arrays that the run made take the place of those there were; nothing is copied here. (They are fresh memory each time: the binding
+   * copies every output, one that was preallocated as well, so that buffers of our own would save nothing.)
+   */
+  write(values: Readonly<Record<string, Ort.Tensor>>): void {
+    invariant(!this.#isDisposed, 'weights are written to after they were disposed of')
+    const written = Object.entries(values).map(([name, value]) => [name, value, fromOrt(value)] as const)
+    for (const [name, , value] of written) checkWritten(name, this.#tensors.get(name)!, value)
+    for (const [name, value, tensor] of written) {
+      this.#tensors.set(name, tensor)
+      this.#ortTensors.set(name, value)
+    }
+    this.#feeds = new WeakMap()
+  }
+
+  async read(names: readonly string[]): Promise<Record<string, Tensor>> {
+    checkRead(names, this.names)
+    return Object.fromEntries(
+      names.map((name) => {
+        const tensor = this.#tensors.get(name)!
+        return [name, { ...tensor, shape: [...tensor.shape], data: tensor.data.slice() } as Tensor]
+      }),
+    )
+  }
+
   async dispose(): Promise<void> {
     this.#isDisposed = true
     this.#tensors = new Map()
@@ -50,4 +75,9 @@ export class HostWeights implements FeedableWeights {
  */
 export function toOrt(ort: typeof Ort, { dtype, shape, data }: Tensor): Ort.Tensor {
   return new ort.Tensor(dtype, data.buffer instanceof SharedArrayBuffer ? data.slice() : data, shape)
+}
+
+/** The same array as ours. What a run returns is fresh memory, so nothing is copied. */
+export function fromOrt({ type, dims, data }: Ort.Tensor): Tensor {
+  return { dtype: type as DType, shape: dims, data: data as ArrayOf[DType] }
 }

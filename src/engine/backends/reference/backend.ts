@@ -9,7 +9,7 @@ import { attributesOf } from '../../graph/infer.js'
 import { validate } from '../../graph/validate.js'
 import type { DType, Tensor } from '../../tensor.js'
 import type { Backend, Program, ResidentWeights } from '../backend.js'
-import { checkFetch, checkInputs, checkWeights } from '../feeds.js'
+import { checkFetch, checkInputs, checkRead, checkWeights, checkWriteBack, checkWritten } from '../feeds.js'
 import { kernels } from './kernels.js'
 
 export interface ReferenceOptions {
@@ -35,12 +35,16 @@ export function createReferenceBackend({ precision = 'float32' }: ReferenceOptio
       const constants = atPrecision(graph.constants)
       return {
         bytes: [...constants.values()].reduce((sum, { data }) => sum + data.byteLength, 0),
-        async run({ inputs, weights, fetch }) {
+        async run({ inputs, weights, fetch, writeBack = {} }) {
           invariant(weights instanceof ReferenceWeights, 'weights are run where they were not uploaded to')
           checkFetch(graph, outputs, fetch)
+          checkWriteBack(graph, writeBack, { outputs, weights: weights.names })
           checkInputs(graph, inputs, accepts)
           checkWeights(graph, weights.tensors, accepts)
           const values = evaluate(graph, new Map([...constants, ...weights.tensors, ...atPrecision(inputs)]), precision)
+          const written = Object.entries(writeBack).map(([name, output]) => [name, values.get(output)!] as const)
+          for (const [name, value] of written) checkWritten(name, weights.tensors.get(name)!, value)
+          for (const [name, value] of written) weights.tensors.set(name, copy(value))
           // A value may share its data with a feed or another value; what the caller gets is its own.
           return Object.fromEntries(fetch.map((name) => [name, copy(values.get(name)!)]))
         },
@@ -62,6 +66,11 @@ class ReferenceWeights implements ResidentWeights {
     this.tensors = tensors
     this.bytes = [...tensors.values()].reduce((sum, { data }) => sum + data.byteLength, 0)
     this.names = new Set(tensors.keys())
+  }
+
+  async read(names: readonly string[]): Promise<Record<string, Tensor>> {
+    checkRead(names, this.names)
+    return Object.fromEntries(names.map((name) => [name, copy(this.tensors.get(name)!)]))
   }
 
   async dispose(): Promise<void> {
