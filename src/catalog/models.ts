@@ -8,6 +8,7 @@ import type { ModelDescription, WeightProcessing } from '../engine/models/model.
 import type { Model, ModelFile, Prisma, PrismaClient } from '../generated/prisma/client.js'
 import type { Catalog, ModelRecord, NewModel, Provenance } from './catalog.js'
 import { decodeCursor, pageOf } from './cursors.js'
+import { RecentAnswers } from './recent-answers.js'
 
 const LIST = 'models'
 const SLUG = /^[a-z0-9]+(-[a-z0-9]+)*$/
@@ -22,6 +23,10 @@ export function isModelSlug(id: string): boolean {
 /** In order of id. */
 export function modelCatalog(prisma: PrismaClient, dataDir: string): Catalog['models'] {
   const record = (row: Model & { files: ModelFile[] }) => recordOf(row, dataDir)
+  const byId = new RecentAnswers(async (id) => {
+    const row = await prisma.model.findUnique({ where: { id }, include: withFiles })
+    return row === null ? undefined : record(row)
+  })
 
   return {
     async list({ limit, cursor, text, layout }) {
@@ -45,9 +50,7 @@ export function modelCatalog(prisma: PrismaClient, dataDir: string): Catalog['mo
     },
 
     async get(id) {
-      if (!isModelSlug(id)) return undefined
-      const row = await prisma.model.findUnique({ where: { id }, include: withFiles })
-      return row === null ? undefined : record(row)
+      return isModelSlug(id) ? byId.get(id) : undefined
     },
 
     async ids() {
@@ -79,11 +82,19 @@ export function modelCatalog(prisma: PrismaClient, dataDir: string): Catalog['mo
       }
       // The same model, found at another place since.
       if (existing.folder === model.folder) return existing
-      return record(await prisma.model.update({ where: { id: model.id }, data: { folder: data.folder }, include: withFiles }))
+      try {
+        return record(await prisma.model.update({ where: { id: model.id }, data: { folder: data.folder }, include: withFiles }))
+      } finally {
+        byId.forget(model.id)
+      }
     },
 
     async remove(id) {
-      return (await prisma.model.deleteMany({ where: { id } })).count > 0
+      try {
+        return (await prisma.model.deleteMany({ where: { id } })).count > 0
+      } finally {
+        byId.forget(id)
+      }
     },
   }
 }

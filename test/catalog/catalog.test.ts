@@ -149,6 +149,7 @@ describe('models', () => {
 
   test('that moved are found at their new place', async () => {
     await catalog.models.register(aModel({ id: 'moved', folder: '/one' }))
+    expect((await catalog.models.get('moved'))?.folder).toBe('/one')
     await catalog.models.register(aModel({ id: 'moved', folder: '/two' }))
     expect((await catalog.models.get('moved'))?.folder).toBe('/two')
   })
@@ -182,8 +183,10 @@ describe('models', () => {
 
   test('removed are gone with their files', async () => {
     await catalog.models.register(aModel({ id: 'gone' }))
+    expect(await catalog.models.get('gone')).toBeDefined()
     expect(await catalog.models.remove('gone')).toBe(true)
     expect(await catalog.models.remove('gone')).toBe(false)
+    expect(await catalog.models.get('gone')).toBeUndefined()
     expect(await catalog.prisma.modelFile.count({ where: { modelId: 'gone' } })).toBe(0)
   })
 })
