@@ -8,6 +8,8 @@ export interface ZipContent {
   readonly name: string
   /** The content, in pieces, which are passed on as they are. */
   readonly chunks: readonly Uint8Array[]
+  /** The content begins at a multiple of this many bytes. */
+  readonly alignTo?: number
 }
 
 /** 1980-01-01, the earliest date that zip can say: the same content makes the same bytes. */
@@ -25,7 +27,7 @@ export function zipChunks(contents: readonly ZipContent[]): Uint8Array[] {
     const name = new TextEncoder().encode(content.name)
     const size = content.chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0)
     const crc = content.chunks.reduce((crc, chunk) => crcOf(chunk, crc), 0)
-    const local = localHeader({ name, size, crc })
+    const local = localHeader({ name, size, crc }, { offset, alignTo: content.alignTo ?? 1 })
     central.push(centralHeader({ name, size, crc, offset }))
     chunks.push(local, ...content.chunks)
     offset += local.byteLength + size
@@ -41,17 +43,35 @@ interface EntryFields {
   readonly crc: number
 }
 
-function localHeader({ name, size, crc }: EntryFields): Uint8Array {
+/** @param place  where the header begins, and what the content behind it is aligned to */
+function localHeader({ name, size, crc }: EntryFields, place: { readonly offset: number; readonly alignTo: number }): Uint8Array {
   const wide = size >= max32
-  const bytes = new Uint8Array(recordBytes.local + name.length + (wide ? 20 : 0))
+  const extraBytes = wide ? 20 : 0
+  const paddingAt = recordBytes.local + name.length + extraBytes
+  const paddingBytes = place.alignTo === 1 ? 0 : paddingFor(place.offset + paddingAt, place.alignTo)
+  const bytes = new Uint8Array(paddingAt + paddingBytes)
   const data = view(bytes)
   data.setUint32(0, signature.local, true)
   writeShared(data, 4, { size, crc, wide })
   data.setUint16(26, name.length, true)
-  data.setUint16(28, wide ? 20 : 0, true)
+  data.setUint16(28, extraBytes + paddingBytes, true)
   bytes.set(name, recordBytes.local)
   if (wide) writeWide(data, recordBytes.local + name.length, [size, size])
+  if (paddingBytes > 0) {
+    data.setUint16(paddingAt, paddingField, true)
+    data.setUint16(paddingAt + 2, paddingBytes - 4, true)
+    bytes.fill(paddingByte, paddingAt + 4)
+  }
   return bytes
+}
+
+/** The extra field that torch pads with, "FB", and what it fills it with, "Z". */
+const paddingField = 0x4246
+const paddingByte = 0x5a
+
+/** Length of a padding field, its header of 4 bytes included, after which `at` is a multiple of `alignTo`. */
+function paddingFor(at: number, alignTo: number): number {
+  return 4 + ((alignTo - ((at + 4) % alignTo)) % alignTo)
 }
 
 function centralHeader({ name, size, crc, offset }: EntryFields & { offset: number }): Uint8Array {
