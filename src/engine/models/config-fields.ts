@@ -95,6 +95,18 @@ export class ConfigFields {
     return this.#read(key, fits, 'a number above 0', fallback) ?? 1
   }
 
+  /** Any finite number. */
+  number(key: string): number {
+    return this.#read(key, (value): value is number => typeof value === 'number' && Number.isFinite(value), 'a number', undefined) ?? 0
+  }
+
+  /** `length` finite numbers. */
+  numbers(key: string, length: number): readonly number[] {
+    const fits = (value: unknown): value is number[] =>
+      Array.isArray(value) && value.length === length && value.every((each) => typeof each === 'number' && Number.isFinite(each))
+    return this.#read(key, fits, `a list of ${length} numbers`, undefined) ?? []
+  }
+
   flag(key: string, fallback: boolean): boolean {
     return this.#read(key, (value): value is boolean => typeof value === 'boolean', 'true or false', fallback) ?? fallback
   }

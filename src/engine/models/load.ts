@@ -138,7 +138,7 @@ async function check(folder: string, json: ReadonlyMap<string, JsonObject>, file
   const reading = layout.read(files)
   const names = canonicalNames(file.entries.keys(), reading.prefixes)
 
-  const preprocessing = await readPreprocessing(folder, factsOf(layout.name, reading.vision.config))
+  const preprocessing = reading.preprocessing ?? (await readPreprocessing(folder, factsOf(layout.name, reading.vision.config)))
   const visionConfig = forPictures(reading, preprocessing)
   requirePatches(visionConfig)
   const vision = { rules: reading.vision.rules(visionConfig), parameters: visionGraph(visionConfig).parameters }

@@ -82,7 +82,7 @@ export interface TowerDescription {
 
 /** Everything that can be said of a model without its weights in memory. Serialisable; the catalog stores it. */
 export interface ModelDescription {
-  /** The checkpoint layout it was read from: `hf-clip`, `open-clip`, `hf-vit`, `hf-dinov2`, `timm`, `vit-prisma`, `toy`. */
+  /** The checkpoint layout it was read from: `hf-clip`, `open-clip`, `hf-vit`, `hf-dinov2`, `timm`, `vit-prisma`, `toy`, `refract`. */
   readonly layout: string
   readonly vision: TowerDescription
   readonly text?: TowerDescription

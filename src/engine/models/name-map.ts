@@ -97,6 +97,10 @@ export function planWeights(
   const used = new Set(file.scalars)
   if (file.names.size < file.tensors.size) problems.push('two weights have the same name once prefixes are removed')
   const plans = Object.entries(towers).map(([tower, { rules, parameters }]) => {
+    const mapped = new Set(rules.flatMap(({ to }) => to))
+    for (const parameter of Object.keys(parameters)) {
+      if (!mapped.has(parameter)) problems.push(`it has no weight for ${parameter}, which such a model has`)
+    }
     const planned = rules.flatMap((rule) => {
       const names = typeof rule.source === 'string' ? [rule.source] : rule.source
       const found = names.filter((name) => file.names.has(name))

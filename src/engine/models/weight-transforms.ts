@@ -1,5 +1,6 @@
 /**
- * How a checkpoint's tensor becomes parameters: transposed, cut, regrouped. Each transform knows the shape that its source must have.
+ * How a checkpoint's tensor becomes parameters: transposed, cut, regrouped. Each transform knows the shape that its source must have, and
+ * the way back, so that one name map serves reading and writing.
  */
 
 import { invariant } from '../errors.js'
@@ -14,6 +15,8 @@ export interface Transform {
   /** The shape the source must have, from those of the parameters made of it. */
   readonly sourceShape: (targets: readonly Shape[]) => Shape
   readonly apply: (source: Weight, targets: readonly Shape[]) => Weight[]
+  /** The source that `apply` makes these parameters of, bit for bit. Absent where it cannot be had back. */
+  readonly restore?: (parameters: readonly Weight[]) => Weight
 }
 
 const view = ({ data }: Weight, shape: Shape): Weight => ({ dtype: 'float32', shape, data })
@@ -23,23 +26,27 @@ const weight = (shape: Shape, data: Float32Array): Weight => {
   return { dtype: 'float32', shape, data }
 }
 
+/** The same numbers in the same order, stored in another shape. */
+function otherShape(storedShape: (target: Shape) => Shape): Transform {
+  return {
+    sourceShape: ([target]) => storedShape(target!),
+    apply: (source, [target]) => [view(source, target!)],
+    restore: ([parameter]) => view(parameter!, storedShape(parameter!.shape)),
+  }
+}
+
 /** The same shape. */
 export const asIs: Transform = {
   sourceShape: ([target]) => target!,
   apply: (source) => [source],
+  restore: ([parameter]) => parameter!,
 }
 
 /** The same numbers, where the source has leading axes of length 1: `[1, n, d]` for `[n, d]`. */
-export const unbatched: Transform = {
-  sourceShape: ([target]) => [1, ...target!],
-  apply: (source, [target]) => [view(source, target!)],
-}
+export const unbatched = otherShape((target) => [1, ...target])
 
 /** The same numbers, where the source lacks the parameter's leading axes of length 1: `[d]` for `[1, 1, d]`. */
-export const withoutLeadingAxes: Transform = {
-  sourceShape: ([target]) => target!.slice(target!.findIndex((length) => length !== 1)),
-  apply: (source, [target]) => [view(source, target!)],
-}
+export const withoutLeadingAxes = otherShape((target) => target.slice(target.findIndex((length) => length !== 1)))
 
 /** Copies a matrix whose element for output `o` and input `i` stands at `at(o, i)` of the source. */
 function gathered(source: Float32Array, target: Shape, at: (out: number, input: number) => number): Weight {
@@ -52,32 +59,58 @@ function gathered(source: Float32Array, target: Shape, at: (out: number, input: 
   return weight(target, data)
 }
 
+/** The way back of `gathered`: a source of this shape. */
+function scattered({ data, shape: target }: Weight, shape: Shape, at: (out: number, input: number) => number): Weight {
+  const { dIn, dOut } = weightSize(target)
+  const strides = weightStrides({ dIn, dOut })
+  const source = new Float32Array(dIn * dOut)
+  for (let out = 0; out < dOut; out++) {
+    for (let input = 0; input < dIn; input++) source[at(out, input)] = data[out * strides.out + input * strides.in]!
+  }
+  return weight(shape, source)
+}
+
+/** A transform of one matrix whose element for output `o` and input `i` stands at `at(size)(o, i)` of the source. */
+function matrixStored(storedShape: (size: Size) => Shape, at: (size: Size) => (out: number, input: number) => number): Required<Transform> {
+  return {
+    sourceShape: ([target]) => storedShape(weightSize(target!)),
+    apply: (source, [target]) => [gathered(source.data, target!, at(weightSize(target!)))],
+    restore: ([parameter]) => {
+      const size = weightSize(parameter!.shape)
+      return scattered(parameter!, storedShape(size), at(size))
+    },
+  }
+}
+
+interface Size {
+  readonly dIn: number
+  readonly dOut: number
+}
+
 /** Whether a weight stored `[out, in]` lies as the parameter does. */
-const isStoredAsUsed = (dIn: number, dOut: number) => weightStrides({ dIn, dOut }).in === 1
+const isStoredAsUsed = (size: Size) => weightStrides(size).in === 1
+
+const storedOutIn = matrixStored(
+  ({ dIn, dOut }) => [dOut, dIn],
+  ({ dIn }) =>
+    (out, input) =>
+      out * dIn + input,
+)
 
 /** A linear weight stored `[out, in]`, as `torch.nn.Linear` has it. */
 export const linearWeight: Transform = {
-  sourceShape: ([target]) => {
-    const { dIn, dOut } = weightSize(target!)
-    return [dOut, dIn]
-  },
-  apply: (source, [target]) => {
-    const { dIn, dOut } = weightSize(target!)
-    return [isStoredAsUsed(dIn, dOut) ? source : gathered(source.data, target!, (out, input) => out * dIn + input)]
-  },
+  sourceShape: storedOutIn.sourceShape,
+  apply: (source, [target]) => (isStoredAsUsed(weightSize(target!)) ? [source] : storedOutIn.apply(source, [target!])),
+  restore: ([parameter]) => (isStoredAsUsed(weightSize(parameter!.shape)) ? parameter! : storedOutIn.restore([parameter!])),
 }
 
 /** A linear weight stored `[in, out]`, to be multiplied from the right. */
-export const transposedWeight: Transform = {
-  sourceShape: ([target]) => {
-    const { dIn, dOut } = weightSize(target!)
-    return [dIn, dOut]
-  },
-  apply: (source, [target]) => {
-    const { dOut } = weightSize(target!)
-    return [gathered(source.data, target!, (out, input) => input * dOut + out)]
-  },
-}
+export const transposedWeight: Transform = matrixStored(
+  ({ dIn, dOut }) => [dIn, dOut],
+  ({ dOut }) =>
+    (out, input) =>
+      input * dOut + out,
+)
 
 /** Linear weights stored one above the other, `[q; k; v]`: `[3 out, in]`. */
 export const stackedWeights: Transform = {
@@ -89,8 +122,15 @@ export const stackedWeights: Transform = {
     targets.map((target, index) => {
       const { dIn, dOut } = weightSize(target)
       const rows = source.data.subarray(index * dOut * dIn, (index + 1) * dOut * dIn)
-      return isStoredAsUsed(dIn, dOut) ? weight(target, rows) : gathered(rows, target, (out, input) => out * dIn + input)
+      return isStoredAsUsed({ dIn, dOut }) ? weight(target, rows) : gathered(rows, target, (out, input) => out * dIn + input)
     }),
+  restore: (parameters) => {
+    const { dIn, dOut } = weightSize(parameters[0]!.shape)
+    return joined(
+      parameters.map((parameter) => linearWeight.restore!([parameter])),
+      [parameters.length * dOut, dIn],
+    )
+  },
 }
 
 /** Vectors stored one after the other: `[3 d]`. */
@@ -98,41 +138,44 @@ export const stackedVectors: Transform = {
   sourceShape: (targets) => [targets.reduce((sum, [length]) => sum + length!, 0)],
   apply: (source, targets) =>
     targets.map((target, index) => weight(target, source.data.subarray(index * target[0]!, (index + 1) * target[0]!))),
+  restore: (parameters) => joined(parameters, [parameters.reduce((sum, { data }) => sum + data.length, 0)]),
+}
+
+/** Tensors one after the other. */
+function joined(parts: readonly Weight[], shape: Shape): Weight {
+  const data = new Float32Array(elementCount(shape))
+  let at = 0
+  for (const part of parts) {
+    data.set(part.data, at)
+    at += part.data.length
+  }
+  return weight(shape, data)
 }
 
 /** A weight into the heads, stored `[head, in, dHead]` (TransformerLens). */
 export function weightIntoHeads(nHeads: number): Transform {
-  return {
-    sourceShape: ([target]) => {
-      const { dIn, dOut } = weightSize(target!)
-      return [nHeads, dIn, dOut / nHeads]
-    },
-    apply: (source, [target]) => {
-      const { dIn, dOut } = weightSize(target!)
+  return matrixStored(
+    ({ dIn, dOut }) => [nHeads, dIn, dOut / nHeads],
+    ({ dIn, dOut }) => {
       const dHead = dOut / nHeads
-      const at = (out: number, input: number) => Math.floor(out / dHead) * dIn * dHead + input * dHead + (out % dHead)
-      return [gathered(source.data, target!, at)]
+      return (out, input) => Math.floor(out / dHead) * dIn * dHead + input * dHead + (out % dHead)
     },
-  }
+  )
 }
 
 /** A weight out of the heads, stored `[head, dHead, out]` (TransformerLens): its rows, taken together, are `[in, out]`. */
 export function weightOutOfHeads(nHeads: number): Transform {
-  return {
-    sourceShape: ([target]) => {
-      const { dIn, dOut } = weightSize(target!)
-      return [nHeads, dIn / nHeads, dOut]
-    },
-    apply: transposedWeight.apply,
-  }
+  return matrixStored(
+    ({ dIn, dOut }) => [nHeads, dIn / nHeads, dOut],
+    ({ dOut }) =>
+      (out, input) =>
+        input * dOut + out,
+  )
 }
 
 /** A bias of the heads, stored `[head, dHead]`. */
 export function biasOfHeads(nHeads: number): Transform {
-  return {
-    sourceShape: ([target]) => [nHeads, target![0]! / nHeads],
-    apply: (source, [target]) => [view(source, target!)],
-  }
+  return otherShape((target) => [nHeads, target[0]! / nHeads])
 }
 
 export interface PositionTable {
@@ -146,7 +189,7 @@ export interface PositionTable {
 }
 
 /**
- * A position table stored `[1, n, d]`. Tokens that the model gives no position (registers, and CLS where positions are for patches only)
+ * A position table stored `[1, n, d]`; it cannot be had back once resized. Tokens that the model gives no position (registers, and CLS where positions are for patches only)
  * get a row of zeros after the stored prefix, which adds nothing.
  */
 export function positionTable({ nStoredPrefix, stored, grid, resize }: PositionTable): Transform {

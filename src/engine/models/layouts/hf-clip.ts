@@ -6,20 +6,31 @@
 import { ConfigFields, headWidth, type JsonObject } from '../config-fields.js'
 import type { TextConfig, TransformerConfig, VisionConfig } from '../model.js'
 import { forEachBlock, type WeightRule } from '../name-map.js'
+import { processorFile } from '../preprocessor-config.js'
 import { asIs, withoutLeadingAxes } from '../weight-transforms.js'
 import { linearRules, normRules } from './layer-rules.js'
-import { type CheckpointFiles, type CheckpointReading, type Layout, positionIds } from './layout.js'
+import {
+  type CheckpointFiles,
+  type CheckpointReading,
+  type CheckpointWriting,
+  type ModelFacts,
+  positionIds,
+  sizeField,
+  squareOnly,
+  type WritableLayout,
+} from './layout.js'
 
 const FILE = 'config.json'
 const supported = 'CLIPModel, CLIPVisionModelWithProjection and CLIPVisionModel are.'
 
-export const hfClip: Layout = {
+export const hfClip: WritableLayout = {
   name: 'hf-clip',
   detect: ({ json, tensors }) => {
     const type = json.get(FILE)?.model_type
     return (type === 'clip' || type === 'clip_vision_model') && !tensors.has('visual.conv1.weight')
   },
   read: (files) => (files.json.get(FILE)!.model_type === 'clip' ? bothTowers(files) : visionOnly(files)),
+  write,
 }
 
 function bothTowers({ json }: CheckpointFiles): CheckpointReading {
@@ -110,6 +121,59 @@ function textConfig(fields: ConfigFields): TextConfig {
     // Files from before transformers 4.31 say 2, which is not CLIP's end of text; the library then takes the largest id.
     pooling: eosTokenId === 2 ? { kind: 'argmax' } : { kind: 'eos', eosTokenId },
     head: { kind: 'none', dOut: base.dModel, bias: false },
+  }
+}
+
+function write({ vision, text, preprocessing }: ModelFacts): CheckpointWriting {
+  const visionFields = {
+    model_type: 'clip_vision_model',
+    ...sharedFields(vision),
+    image_size: sizeField(vision.imageSize),
+    patch_size: sizeField(vision.patchSize),
+    num_channels: vision.nChannels,
+    projection_dim: vision.head.dOut,
+  }
+  const rules = visionRules(vision, 'vision_model.')
+  const processor = processorFile(preprocessing, { prefer: 'CLIP' })
+  const refusals = [...squareOnly(vision), ...processor.refusals]
+  if (text === undefined) {
+    const architecture = vision.head.kind === 'projection' ? 'CLIPVisionModelWithProjection' : 'CLIPVisionModel'
+    const config = { architectures: [architecture], torch_dtype: 'float32', ...visionFields }
+    return { json: { [FILE]: config, ...processor.json }, vision: rules, refusals }
+  }
+  const config = {
+    architectures: ['CLIPModel'],
+    model_type: 'clip',
+    torch_dtype: 'float32',
+    projection_dim: vision.head.dOut,
+    logit_scale_init_value: 2.6592,
+    vision_config: visionFields,
+    text_config: { model_type: 'clip_text_model', ...sharedFields(text), ...textFields(text) },
+  }
+  return { json: { [FILE]: config, ...processor.json }, vision: rules, text: textRules(text), refusals }
+}
+
+function sharedFields(config: TransformerConfig): JsonObject {
+  return {
+    hidden_size: config.dModel,
+    intermediate_size: config.dMlp,
+    num_hidden_layers: config.nLayers,
+    num_attention_heads: config.nHeads,
+    hidden_act: config.activation,
+    layer_norm_eps: config.normEps,
+  }
+}
+
+function textFields({ contextLength, vocabSize, pooling, head }: TextConfig): JsonObject {
+  const eosTokenId = pooling.kind === 'eos' ? pooling.eosTokenId : 2
+  return {
+    max_position_embeddings: contextLength,
+    vocab_size: vocabSize,
+    // The library's defaults are ids of OpenAI's vocabulary; nothing is computed with the start and the padding.
+    bos_token_id: null,
+    pad_token_id: null,
+    eos_token_id: eosTokenId,
+    projection_dim: head.dOut,
   }
 }
 

@@ -7,18 +7,28 @@
 import { ConfigFields, headWidth } from '../config-fields.js'
 import type { VisionConfig } from '../model.js'
 import { forEachBlock, type WeightRule } from '../name-map.js'
+import { processorFile } from '../preprocessor-config.js'
 import { asIs, unbatched } from '../weight-transforms.js'
-import { nHfClasses } from './hf-classes.js'
+import { labelFields, nHfClasses } from './hf-classes.js'
 import { linearRules, normRules } from './layer-rules.js'
-import { type CheckpointFiles, type CheckpointReading, classLabelsOf, type Layout } from './layout.js'
+import {
+  type CheckpointFiles,
+  type CheckpointReading,
+  type CheckpointWriting,
+  classLabelsOf,
+  type ModelFacts,
+  sizeField,
+  type WritableLayout,
+} from './layout.js'
 
 const FILE = 'config.json'
 const supported = 'ViTModel and ViTForImageClassification are.'
 
-export const hfVit: Layout = {
+export const hfVit: WritableLayout = {
   name: 'hf-vit',
   detect: ({ json }) => json.get(FILE)?.model_type === 'vit',
   read,
+  write,
 }
 
 function read({ json, tensors }: CheckpointFiles): CheckpointReading {
@@ -61,6 +71,31 @@ function read({ json, tensors }: CheckpointFiles): CheckpointReading {
     ],
     ...(labels && { classLabels: labels }),
   }
+}
+
+function write({ vision, classLabels, preprocessing }: ModelFacts): CheckpointWriting {
+  const isClassifier = vision.head.kind === 'classes'
+  const config = {
+    architectures: [isClassifier ? 'ViTForImageClassification' : 'ViTModel'],
+    model_type: 'vit',
+    torch_dtype: 'float32',
+    hidden_size: vision.dModel,
+    num_hidden_layers: vision.nLayers,
+    num_attention_heads: vision.nHeads,
+    ...(vision.dHead * vision.nHeads !== vision.dModel && { head_dim: vision.dHead }),
+    intermediate_size: vision.dMlp,
+    hidden_act: vision.activation,
+    layer_norm_eps: vision.normEps,
+    qkv_bias: vision.biases.qkv,
+    image_size: sizeField(vision.imageSize),
+    patch_size: sizeField(vision.patchSize),
+    num_channels: vision.nChannels,
+    ...(isClassifier && (classLabels ? labelFields(classLabels) : { num_labels: vision.head.dOut })),
+  }
+  // The model sits inside the classifier, whose own weights are beside it.
+  const spelled = (name: string) => (isClassifier && !name.startsWith('classifier.') ? `vit.${name}` : name)
+  const { json, refusals } = processorFile(preprocessing)
+  return { json: { [FILE]: config, ...json }, vision: rules(vision), spelled, refusals }
 }
 
 function rules(config: VisionConfig): WeightRule[] {

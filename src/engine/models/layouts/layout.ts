@@ -1,8 +1,9 @@
 /**
- * What a checkpoint layout is: how to recognise it, how its own configuration becomes ours, and its name map. One file each beside this
- * one; `registry.ts` lists them.
+ * What a checkpoint layout is: how to recognise it, how its own configuration becomes ours, its name map, and for some how our
+ * configuration becomes its own. One file each beside this one; `registry.ts` lists them.
  */
 
+import type { Preprocessing } from '../../image/preprocessing.js'
 import type { ConfigFields, JsonObject, Size } from '../config-fields.js'
 import type { TextConfig, VisionConfig } from '../model.js'
 import type { IgnoredWeights, StoredTensor, WeightRule } from '../name-map.js'
@@ -23,6 +24,41 @@ export interface Layout {
   readonly read: (files: CheckpointFiles) => CheckpointReading
 }
 
+/** A layout that is written as well as read. */
+export interface WritableLayout extends Layout {
+  /**
+   * It need not refuse what its configuration has no field for: whoever writes reads the result again, and what comes out otherwise cannot
+   * be expressed (see expressible.ts).
+   */
+  readonly write: (model: ModelFacts) => CheckpointWriting
+}
+
+/** Everything of a model but its weights. */
+export interface ModelFacts {
+  readonly vision: VisionConfig
+  readonly text?: TextConfig
+  /** CLIP's temperature and bias, as they are learned: the temperature as its logarithm. */
+  readonly logScale?: number
+  readonly logitBias?: number
+  readonly preprocessing: Preprocessing
+  readonly classLabels?: readonly string[]
+}
+
+/** A model in a layout's own words. */
+export interface CheckpointWriting {
+  /** JSON files by name. */
+  readonly json: Readonly<Record<string, JsonObject>>
+  /** The name map of each tower; of several spellings the first is written. */
+  readonly vision: readonly WeightRule[]
+  readonly text?: readonly WeightRule[]
+  /** The file's name for a rule's; the same where absent. */
+  readonly spelled?: (name: string) => string
+  /** Weights that the layout's library wants and nothing computes with, written as zeros: shapes by name. */
+  readonly unused?: Readonly<Record<string, readonly number[]>>
+  /** What the layout's library cannot have, though its reader here can: clauses such as "pictures that are not square". */
+  readonly refusals?: readonly string[]
+}
+
 /** What a layout says of one checkpoint. */
 export interface CheckpointReading {
   readonly vision: TowerReading<VisionConfig>
@@ -36,6 +72,8 @@ export interface CheckpointReading {
   readonly logitScale?: string
   readonly logitBias?: string
   readonly classLabels?: readonly string[]
+  /** Where the layout's own configuration says it. */
+  readonly preprocessing?: Preprocessing
   /** Set where the library interpolates positions for images of another size than the model was trained on. */
   readonly resizesPositions?: (config: VisionConfig, size: Size) => VisionConfig
 }
@@ -48,6 +86,19 @@ export interface TowerReading<Config> {
 
 /** Buffers that old files carry: 0, 1, 2, ... */
 export const positionIds: IgnoredWeights = { names: /(^|\.)position_ids$/, reason: 'a constant buffer: 0, 1, 2, ...' }
+
+/** A size as most configurations write it: one number for a square. */
+export function sizeField({ height, width }: Size): number | number[] {
+  return height === width ? height : [height, width]
+}
+
+/** A refusal where a library has one number for both sides. */
+export function squareOnly({ imageSize, patchSize }: VisionConfig): string[] {
+  return [
+    ...(imageSize.height === imageSize.width ? [] : [`pictures of ${imageSize.height} x ${imageSize.width}, which are not square`]),
+    ...(patchSize.height === patchSize.width ? [] : [`patches of ${patchSize.height} x ${patchSize.width}, which are not square`]),
+  ]
+}
 
 /** `id2label` as a list by index; undefined unless it names every class. */
 export function classLabelsOf(fields: ConfigFields, nClasses: number): string[] | undefined {

@@ -8,14 +8,15 @@ import { hfDinov2 } from './hf-dinov2.js'
 import { hfVit } from './hf-vit.js'
 import type { CheckpointFiles, Layout } from './layout.js'
 import { openClip } from './open-clip.js'
+import { refract } from './refract.js'
 import { timm } from './timm.js'
 import { toy } from './toy.js'
 import { vitPrisma } from './vit-prisma.js'
 
-export const layouts: readonly Layout[] = [openClip, hfClip, hfVit, hfDinov2, timm, vitPrisma, toy]
+export const layouts: readonly Layout[] = [openClip, hfClip, hfVit, hfDinov2, timm, vitPrisma, toy, refract]
 
 const supported =
-  'Supported: CLIPModel, CLIPVisionModelWithProjection, ViTModel, ViTForImageClassification, Dinov2Model and Dinov2WithRegistersModel of transformers, open_clip, timm VisionTransformer, ViT-Prisma.'
+  'Supported: CLIPModel, CLIPVisionModelWithProjection, ViTModel, ViTForImageClassification, Dinov2Model and Dinov2WithRegistersModel of transformers, open_clip, timm VisionTransformer, ViT-Prisma, and what Refract writes.'
 
 /** @throws MODEL_UNSUPPORTED saying what the folder's configuration claims to be */
 export function detectLayout(files: CheckpointFiles): Layout {

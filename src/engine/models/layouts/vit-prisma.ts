@@ -7,16 +7,27 @@ import { nPatches } from '../../hook-points.js'
 import { ConfigFields, headWidth } from '../config-fields.js'
 import type { VisionConfig } from '../model.js'
 import { forEachBlock, type WeightRule } from '../name-map.js'
+import { processorFile } from '../preprocessor-config.js'
 import { asIs, biasOfHeads, transposedWeight, weightIntoHeads, weightOutOfHeads } from '../weight-transforms.js'
-import { type CheckpointFiles, type CheckpointReading, type Layout, rowsOf } from './layout.js'
+import {
+  type CheckpointFiles,
+  type CheckpointReading,
+  type CheckpointWriting,
+  type ModelFacts,
+  rowsOf,
+  sizeField,
+  squareOnly,
+  type WritableLayout,
+} from './layout.js'
 
 const FILE = 'config.json'
 const supported = 'HookedViT for images, with pre-norm blocks, is.'
 
-export const vitPrisma: Layout = {
+export const vitPrisma: WritableLayout = {
   name: 'vit-prisma',
   detect: ({ json, tensors }) => json.get(FILE)?.n_layers !== undefined && [...tensors.keys()].some((name) => name.endsWith('.attn.W_Q')),
   read,
+  write,
 }
 
 /** Fields that change what is computed. */
@@ -110,6 +121,48 @@ function configWithCls(fields: ConfigFields, hasCls: boolean): VisionConfig {
     pooling: pooling === 'cls' ? 'cls' : pooling === 'gaap' ? 'meanAll' : 'none',
     head: isHeadless ? { kind: 'none', dOut: dModel, bias: false } : { kind: 'classes', dOut: fields.count('n_classes', 10), bias: true },
   }
+}
+
+/** The library's names for what it pools; its name for "no norms" is null. */
+const poolingNames: Readonly<Partial<Record<VisionConfig['pooling'], string>>> = {
+  cls: 'cls',
+  mean: 'gaap',
+  meanAll: 'gaap',
+  none: 'last_hidden',
+}
+const normalizationNames = { layerNorm: 'LN', layerNormPre: 'LNPre', none: null } as const
+
+function write({ vision, preprocessing }: ModelFacts): CheckpointWriting {
+  const isHeadless = vision.head.kind === 'none'
+  const nClasses = isHeadless ? 1 : vision.head.dOut
+  const config = {
+    n_layers: vision.nLayers,
+    d_model: vision.dModel,
+    d_head: vision.dHead,
+    n_heads: vision.nHeads,
+    d_mlp: vision.dMlp,
+    attn_only: vision.dMlp === undefined,
+    activation_name: vision.activation,
+    eps: vision.normEps,
+    normalization_type: normalizationNames[vision.normalization],
+    layer_norm_pre: vision.lnPre,
+    use_attn_scale: vision.scaleAttention,
+    normalize_output: vision.normalizeOutput,
+    use_cls_token: vision.hasCls,
+    n_channels: vision.nChannels,
+    image_size: sizeField(vision.imageSize),
+    patch_size: sizeField(vision.patchSize),
+    classification_type: poolingNames[vision.pooling],
+    return_type: isHeadless ? 'pre_logits' : 'class_logits',
+    n_classes: nClasses,
+  }
+  // HookedViT makes these whether it uses them or not.
+  const unused = {
+    ...(!vision.hasCls && { cls_token: [1, 1, vision.dModel] }),
+    ...(isHeadless && { 'head.W_H': [vision.dModel, nClasses], 'head.b_H': [nClasses] }),
+  }
+  const { json, refusals } = processorFile(preprocessing)
+  return { json: { [FILE]: config, ...json }, vision: rules(vision), unused, refusals: [...squareOnly(vision), ...refusals] }
 }
 
 function rules(config: VisionConfig): WeightRule[] {
