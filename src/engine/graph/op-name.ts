@@ -4,6 +4,7 @@ export const opNames = [
   'Identity',
   'Cast',
   'Neg',
+  'Sign',
   'Abs',
   'Sqrt',
   'Reciprocal',
@@ -36,9 +37,11 @@ export const opNames = [
   'MatMul',
   'Gemm',
   'Conv',
+  'ConvTranspose',
   // along axes
   'ReduceMean',
   'ReduceSum',
+  'ReduceSumSquare',
   'ReduceMax',
   'ReduceMin',
   'Softmax',
@@ -55,9 +58,11 @@ export const opNames = [
   'Concat',
   'Split',
   'Slice',
+  'Pad',
   'Gather',
   'GatherElements',
   'ScatterElements',
+  'ScatterND',
 ] as const
 
 export type OpName = (typeof opNames)[number]

@@ -2,7 +2,9 @@
  * What a row of the operator table says. The rows are in `operators/`, by kind; `operators.ts` is the one table of them.
  */
 
+import type { Tensor } from '../tensor.js'
 import type { GraphBuilder } from './builder.js'
+import type { Node } from './graph.js'
 import type { OpName } from './op-name.js'
 import type { Attribute, Dim, ValueType } from './value-type.js'
 
@@ -36,6 +38,32 @@ export interface NamedCall extends Call {
 /** What an operator's body may do with a builder. */
 export type BodyBuilder = Pick<GraphBuilder, 'constant' | 'op'>
 
+/** What a gradient rule builds with. Asked for a node that there is already, it hands out that one. */
+export interface GradientBuilder extends Pick<GraphBuilder, 'constant' | 'op' | 'opMany'> {
+  /** What a constant holds; undefined: the value is not one. */
+  literal(value: string): Tensor | undefined
+  /** The node that makes a value; undefined: it is declared. */
+  producer(value: string): Node | undefined
+  /** The first output of such a node, if there is one. */
+  existing(op: OpName, inputs: readonly string[], attributes?: Readonly<Record<string, Attribute>>): string | undefined
+}
+
+/** A node as its gradient rule sees it. */
+export interface GradientCall extends NamedCall {
+  readonly outputNames: readonly string[]
+  readonly outputs: readonly ValueType[]
+  /** Of the outputs, each of its output's dtype and shape. Undefined: zero. At least one is there. */
+  readonly gradients: readonly (string | undefined)[]
+  /** Which inputs need a gradient; they are floats, and no axis of theirs is of length 0. At least one is. */
+  readonly wanted: readonly boolean[]
+}
+
+/**
+ * Gradients of the inputs, in their places, each of its input's dtype and shape; undefined: zero, or not wanted. Nodes for an input that
+ * is not wanted need not be avoided where they are shared with one that is; what nothing reads is dropped.
+ */
+export type GradientRule = (builder: GradientBuilder, call: GradientCall) => readonly (string | undefined)[]
+
 export interface Operator {
   /** Fewest and most inputs; those past the fewest are optional. */
   readonly inputs: readonly [min: number, max: number]
@@ -52,6 +80,10 @@ export interface Operator {
   readonly body?: (builder: BodyBuilder, call: NamedCall) => readonly string[]
   /** For an operator with one input: the operator that undoes it. */
   readonly inverse?: OpName
+  /** Reverse mode (differentiate.ts); `none`: the result is piecewise constant, or not of floats. */
+  readonly gradient: GradientRule | 'none'
+  /** How many outputs the gradient rule reads; a node that has fewer is given them. */
+  readonly gradientOutputs?: number
 }
 
 /** Thrown by a rule: why a node's inputs and attributes do not fit. */

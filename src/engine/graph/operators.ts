@@ -2,14 +2,16 @@
  * THE one table of operators. They are ONNX's, by name and meaning, at operator set 20; where a row allows less than ONNX does, the row
  * says so. Every backend and every check is driven from here.
  *
- * A new operator is its name in op-name.ts, its row in the file of its kind under operators/, its kernel in the reference backend and its
- * cases in the tests; then `test/fixtures/make/onnx_operators.py` fetches what ONNX says of it.
+ * A new operator is its name in op-name.ts, its row in the file of its kind under operators/, its gradient rule under gradients/ (or 'none'), its
+ * kernel in the reference backend and its cases in the tests; then `test/fixtures/make/onnx_operators.py` fetches what ONNX says of it.
  */
 
 import { type OpName, opNames } from './op-name.js'
 import type { Operator } from './operator.js'
 import { alongAxes } from './operators/along-axes.js'
+import { convolutions } from './operators/convolution.js'
 import { elementwise } from './operators/elementwise.js'
+import { gathering } from './operators/gather.js'
 import { linearAlgebra } from './operators/linear-algebra.js'
 import { shape } from './operators/shape.js'
 
@@ -18,7 +20,14 @@ export { type OpName, opNames }
 /** The ONNX operator set that graphs are written in; Gelu came with it. */
 export const opset = 20
 
-export const operators: Readonly<Record<OpName, Operator>> = { ...elementwise, ...linearAlgebra, ...alongAxes, ...shape }
+export const operators: Readonly<Record<OpName, Operator>> = {
+  ...elementwise,
+  ...linearAlgebra,
+  ...convolutions,
+  ...alongAxes,
+  ...shape,
+  ...gathering,
+}
 
 /** Where ONNX defines an operator. */
 export function onnxPage(op: OpName): string {

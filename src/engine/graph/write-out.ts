@@ -15,13 +15,22 @@ import { operators } from './operators.js'
 
 /** Makes `value` one that is read by what depends on it; the graph keeps its meaning. @throws EDIT_INVALID when nothing depends on it */
 export function putInPath(editor: GraphEditor, value: string): void {
-  const chain = sideChain(editor, value)
-  if (chain) {
-    writeOut(editor, chain.fused)
-    detour(editor, chain.undone)
-  } else if (!editor.isRead(value)) {
+  if (!bringIntoPath(editor, value) && !editor.isRead(value)) {
     throw new EngineError('EDIT_INVALID', { path: value, problem: 'nothing in this model depends on it, so an edit would have no effect' })
   }
+}
+
+/**
+ * Makes a by-product of a fused operator one that the operator's result is computed from.
+ * @param needed  leaves the operator as it is when none of its outputs is among these
+ * @returns       false when there was nothing to do
+ */
+export function bringIntoPath(editor: GraphEditor, value: string, needed?: ReadonlySet<string>): boolean {
+  const chain = sideChain(editor, value)
+  if (!chain || (needed && !chain.fused.outputs.some((output) => needed.has(output)))) return false
+  writeOut(editor, chain.fused)
+  detour(editor, chain.undone)
+  return true
 }
 
 /**

@@ -144,6 +144,12 @@ export const operatorCases: Readonly<Record<OpName, readonly OperatorCase[]>> = 
     })),
   ),
   Neg: [...smooth(), onFloat64(f64([3])), { title: 'int32', inputs: [i32([3])] }, { title: 'int64', inputs: [i64([3])] }],
+  Sign: [
+    ...smooth(),
+    onFloat64(f64([3])),
+    { title: 'int64', inputs: [i64([3])] },
+    { title: 'zeros and infinities', inputs: [values(0, -0, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY)] },
+  ],
   Abs: [
     ...smooth(),
     onFloat64(f64([3])),
@@ -263,8 +269,21 @@ export const operatorCases: Readonly<Record<OpName, readonly OperatorCase[]>> = 
     { title: 'three dimensions', inputs: [f32([1, 2, 4, 4, 4], 1), f32([3, 2, 2, 2, 2], 2)], attributes: { strides: [2, 2, 2] } },
     { ...onFloat64(f64([1, 2, 3], 1), f64([1, 2, 2], 2)), isUnsupportedByOnnxRuntime: true },
   ],
+  ConvTranspose: [
+    { title: 'patches', inputs: [f32([2, 4, 2, 2], 1), f32([4, 3, 4, 4], 2), f32([3], 3)], attributes: { strides: [4, 4] } },
+    { title: 'defaults', inputs: [f32([1, 3, 3, 3], 1), f32([3, 2, 3, 3], 2)] },
+    {
+      title: 'padded unevenly, with a rest',
+      inputs: [f32([1, 3, 2, 2], 1), f32([3, 2, 3, 3], 2)],
+      attributes: { pads: [1, 0, 1, 1], strides: [2, 3], output_padding: [1, 2], kernel_shape: [3, 3] },
+    },
+    { title: 'dilated, in groups', inputs: [f32([1, 6, 5, 4], 1), f32([6, 2, 2, 2], 2)], attributes: { dilations: [2, 3], group: 2 } },
+    { title: 'one dimension', inputs: [f32([2, 3, 4], 1), f32([3, 2, 3], 2), f32([2], 3)], attributes: { strides: [2] } },
+    { ...onFloat64(f64([1, 2, 3], 1), f64([2, 1, 2], 2)), isUnsupportedByOnnxRuntime: true },
+  ],
   ReduceMean: reductionCases(),
   ReduceSum: [...reductionCases(), ...reducedInt(), { title: 'of nothing', inputs: [f32([2, 0]), whole(1)] }],
+  ReduceSumSquare: reductionCases(),
   ReduceMax: [...reductionCases(), ...reducedInt()],
   ReduceMin: [...reductionCases(), ...reducedInt()],
   Softmax: [
@@ -374,6 +393,15 @@ export const operatorCases: Readonly<Record<OpName, readonly OperatorCase[]>> = 
     { title: 'int64', inputs: [i64([5]), whole(1), whole(3)] },
     { title: 'bool', inputs: [bool([5]), whole(1), whole(3)] },
   ],
+  Pad: [
+    { title: 'on both sides', inputs: [f32([2, 3]), whole(1, 0, 0, 2)] },
+    { title: 'nothing added', inputs: [f32([2, 3]), whole(0, 0, 0, 0)] },
+    { title: 'a row into a sequence', inputs: [f32([2, 1, 4]), whole(0, 0, 0, 0, 5, 0)] },
+    { title: 'nothing there', inputs: [f32([0, 2]), whole(1, 0, 1, 0)] },
+    { title: 'int64', inputs: [i64([3]), whole(1, 1)] },
+    { title: 'float64', inputs: [f64([3]), whole(1, 1)] },
+    { title: 'bool', inputs: [bool([3]), whole(1, 1)] },
+  ],
   Gather: [
     { title: 'rows', inputs: [f32([5, 3]), int64([2], [4, 0])] },
     { title: 'a table of embeddings', inputs: [f32([7, 3]), int64([2, 4], [0, 6, 3, 3, 1, 2, 5, 0])] },
@@ -400,5 +428,17 @@ export const operatorCases: Readonly<Record<OpName, readonly OperatorCase[]>> = 
       attributes: { axis: 1, reduction: 'add' },
     },
     { title: 'int64', inputs: [i64([4], 1), int64([2], [3, 1]), i64([2], 2)] },
+  ],
+  ScatterND: [
+    { title: 'rows', inputs: [f32([4, 3], 1), int64([2, 1], [2, 0]), f32([2, 3], 2)] },
+    {
+      title: 'rows added up, some twice',
+      inputs: [f32([4, 3], 1), int64([2, 2, 1], [2, 0, 2, -1]), f32([2, 2, 3], 2)],
+      attributes: { reduction: 'add' },
+    },
+    { title: 'elements', inputs: [f32([4], 1), int64([2, 1], [3, 1]), f32([2], 2)] },
+    { title: 'one', inputs: [f32([4, 2], 1), int64([1], [3]), f32([2], 2)] },
+    { title: 'int64', inputs: [i64([4], 1), int64([2, 1], [3, 1]), i64([2], 2)] },
+    { title: 'float64, added', inputs: [f64([4, 2], 1), int64([2, 1], [3, 3]), f64([2, 2], 2)], attributes: { reduction: 'add' } },
   ],
 }

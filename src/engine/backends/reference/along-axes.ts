@@ -101,6 +101,7 @@ const topK: Kernel = ({ inputs: [x, count], attributes }) => {
 export const alongAxes = {
   ReduceMean: reduction(mean),
   ReduceSum: reduction(sum),
+  ReduceSumSquare: reduction((row) => sum(row.map((value) => value * value))),
   ReduceMax: reduction(largest),
   ReduceMin: reduction(smallest),
   Softmax: softmax,

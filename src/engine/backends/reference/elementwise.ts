@@ -38,6 +38,7 @@ export const elementwise = {
     return [to === x!.dtype ? x! : store(to, x!.shape, Float64Array.from(numbersOf(x!), convert))]
   },
   Neg: unary((x) => -x),
+  Sign: unary(Math.sign),
   Abs: unary(Math.abs),
   Sqrt: unary(Math.sqrt),
   Reciprocal: unary((x) => 1 / x),

@@ -1,8 +1,17 @@
 import type { OpName } from '../../graph/operators.js'
 import { alongAxes } from './along-axes.js'
+import { convolutions } from './convolution.js'
 import { elementwise } from './elementwise.js'
+import { gathering } from './gather.js'
 import type { Kernel } from './kernel.js'
 import { linearAlgebra } from './linear-algebra.js'
 import { shape } from './shape.js'
 
-export const kernels: Readonly<Record<OpName, Kernel>> = { ...elementwise, ...linearAlgebra, ...alongAxes, ...shape }
+export const kernels: Readonly<Record<OpName, Kernel>> = {
+  ...elementwise,
+  ...linearAlgebra,
+  ...convolutions,
+  ...alongAxes,
+  ...shape,
+  ...gathering,
+}

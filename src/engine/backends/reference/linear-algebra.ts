@@ -1,5 +1,4 @@
-import { convolutionSteps } from '../../graph/operators/linear-algebra.js'
-import { elementCount, strides, type Tensor } from '../../tensor.js'
+import { elementCount, type Tensor } from '../../tensor.js'
 import { broadcastShape, broadcastStrides, forEachCoordinate, type Kernel, numbersOf, offsetAt, store } from './kernel.js'
 
 /** Sum over the inner axis of `[m, k]` times `[k, n]` matrices that begin at an offset and have these strides. */
@@ -58,37 +57,7 @@ const gemm: Kernel = ({ inputs: [a, b, c], attributes }) => {
   return [store(a!.dtype, shape, result)]
 }
 
-const conv: Kernel = ({ inputs: [x, weight, bias], attributes }) => {
-  const kernel = weight!.shape.slice(2)
-  const rank = kernel.length
-  const { strides: step, pads, dilations } = convolutionSteps(attributes, rank)
-  const sizes = x!.shape.slice(2)
-  const spatial = sizes.map((size, axis) => {
-    const reach = dilations[axis]! * (kernel[axis]! - 1) + 1
-    return Math.floor((size + pads[axis]! + pads[axis + rank]! - reach) / step[axis]!) + 1
-  })
-  const [batch, cOut, cInPerGroup] = [x!.shape[0]!, weight!.shape[0]!, weight!.shape[1]!]
-  const cOutPerGroup = cOut / (attributes.group as number)
-  const [xData, weightData] = [numbersOf(x!), numbersOf(weight!)]
-  const [xSteps, weightSteps] = [strides(x!.shape), strides(weight!.shape)]
-  const shape = [batch, cOut, ...spatial]
-  const result = new Float64Array(elementCount(shape))
-  forEachCoordinate(shape, (at, offset) => {
-    const [image, channel] = at as [number, number]
-    const firstChannel = Math.floor(channel / cOutPerGroup) * cInPerGroup
-    let sum = bias ? numbersOf(bias)[channel]! : 0
-    forEachCoordinate([cInPerGroup, ...kernel], (tap) => {
-      const place = sizes.map((_, axis) => at[axis + 2]! * step[axis]! + tap[axis + 1]! * dilations[axis]! - pads[axis]!)
-      if (place.some((position, axis) => position < 0 || position >= sizes[axis]!)) return // padding
-      sum += xData[offsetAt([image, firstChannel + tap[0]!, ...place], xSteps)]! * weightData[offsetAt([channel, ...tap], weightSteps)]!
-    })
-    result[offset] = sum
-  })
-  return [store(x!.dtype, shape, result)]
-}
-
 export const linearAlgebra = {
   MatMul: ({ inputs: [left, right] }) => [matMul(left!, right!)],
   Gemm: gemm,
-  Conv: conv,
 } as const satisfies Record<string, Kernel>

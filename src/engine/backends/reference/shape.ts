@@ -1,13 +1,11 @@
-import { sliceRange } from '../../graph/operators/shape.js'
+import { sliceRange } from '../../graph/operators/rules.js'
 import { allocate, elementCount, strides, type Tensor } from '../../tensor.js'
 import {
   axisOf,
   broadcastShape,
   broadcastStrides,
   forEachCoordinate,
-  indexInto,
   type Kernel,
-  numbersOf,
   offsetAt,
   pick,
   store,
@@ -93,40 +91,18 @@ const slice: Kernel = ({ inputs: [x, starts, ends, givenAxes, givenSteps] }) => 
   ]
 }
 
-const gather: Kernel = ({ inputs: [data, indices], attributes }) => {
-  const axis = axisOf(attributes.axis as number, data!.shape.length)
-  const shape = [...data!.shape.slice(0, axis), ...indices!.shape, ...data!.shape.slice(axis + 1)]
-  const places = numbersOf(indices!)
-  const [own, indexSteps] = [strides(data!.shape), strides(indices!.shape)]
-  const picked = pick(data!, shape, (coordinate) => {
-    const index = coordinate.slice(axis, axis + indices!.shape.length)
-    const place = indexInto(data!.shape[axis]!, places[offsetAt(index, indexSteps)]!)
-    return offsetAt([...coordinate.slice(0, axis), place, ...coordinate.slice(axis + index.length)], own)
+/** Zeros in front and behind. */
+const pad: Kernel = ({ inputs: [x, pads] }) => {
+  const given = wholeNumbers(pads!)
+  const rank = x!.shape.length
+  const shape = x!.shape.map((length, axis) => length + given[axis]! + given[axis + rank]!)
+  const data = allocate(x!.dtype, elementCount(shape)) as Float32Array
+  const steps = strides(shape)
+  forEachCoordinate(x!.shape, (coordinate, offset) => {
+    const place = coordinate.map((at, axis) => at + given[axis]!)
+    data[offsetAt(place, steps)] = (x!.data as Float32Array)[offset]!
   })
-  return [picked]
-}
-
-const gatherElements: Kernel = ({ inputs: [data, indices], attributes }) => {
-  const axis = axisOf(attributes.axis as number, data!.shape.length)
-  const places = numbersOf(indices!)
-  const [own, indexSteps] = [strides(data!.shape), strides(indices!.shape)]
-  const picked = pick(data!, indices!.shape, (coordinate) => {
-    const place = indexInto(data!.shape[axis]!, places[offsetAt(coordinate, indexSteps)]!)
-    return offsetAt(coordinate.with(axis, place), own)
-  })
-  return [picked]
-}
-
-const scatterElements: Kernel = ({ inputs: [data, indices, updates], attributes }) => {
-  const { dtype, shape } = data!
-  const axis = axisOf(attributes.axis as number, shape.length)
-  const [places, values, own] = [numbersOf(indices!), numbersOf(updates!), strides(shape)]
-  const result = Float64Array.from(numbersOf(data!))
-  forEachCoordinate(indices!.shape, (coordinate, offset) => {
-    const at = offsetAt(coordinate.with(axis, indexInto(shape[axis]!, places[offset]!)), own)
-    result[at] = attributes.reduction === 'add' ? result[at]! + values[offset]! : values[offset]!
-  })
-  return [store(dtype, shape, result)]
+  return [{ dtype: x!.dtype, shape, data }]
 }
 
 const squeeze: Kernel = ({ inputs: [x, givenAxes] }) => {
@@ -156,7 +132,5 @@ export const shape = {
   Concat: concat,
   Split: split,
   Slice: slice,
-  Gather: gather,
-  GatherElements: gatherElements,
-  ScatterElements: scatterElements,
+  Pad: pad,
 } as const satisfies Record<string, Kernel>

@@ -2,13 +2,14 @@
 
 import type { DType } from '../../tensor.js'
 import { float32, int64, tensor } from '../../tensor.js'
-import { type Call, type Operator, refuse } from '../operator.js'
-import { floats, int, mustBroadcastTo, normalizeAxes, normalizeAxis, numbers, operand, operands, wholeNumbers, withAxis } from './rules.js'
+import * as gradients from '../gradients/along-axes.js'
+import { type GradientRule, type Operator, refuse } from '../operator.js'
+import { floats, int, mustBroadcastTo, normalizeAxis, numbers, operand, operands, reducedAxes, wholeNumbers, withAxis } from './rules.js'
 
 const keepdims = { kind: 'int', default: 1, allowed: [0, 1] } as const
 
 /** Inputs: x, axes (a constant; absent: all axes). */
-const reduction = (since: number, among: readonly DType[]): Operator => ({
+const reduction = (since: number, among: readonly DType[], gradient: GradientRule): Operator => ({
   inputs: [1, 2],
   outputs: [1, 1],
   attributes: { keepdims, noop_with_empty_axes: { kind: 'int', default: 0, allowed: [0] } },
@@ -19,19 +20,16 @@ const reduction = (since: number, among: readonly DType[]): Operator => ({
     const kept = shape.map((dim, axis) => (axes.includes(axis) ? 1 : dim))
     return [{ dtype, shape: int(call, 'keepdims') ? kept : kept.filter((_, axis) => !axes.includes(axis)) }]
   },
+  gradient,
 })
 
-function reducedAxes(call: Call, rank: number): readonly number[] {
-  const axes = call.inputs[1] ? wholeNumbers(call, 1, 'axes') : []
-  return axes.length > 0 ? normalizeAxes(axes, rank) : Array.from({ length: rank }, (_, axis) => axis)
-}
-
 export const alongAxes = {
-  ReduceMean: reduction(18, floats),
-  ReduceSum: reduction(13, numbers),
+  ReduceMean: reduction(18, floats, gradients.reduceMean),
+  ReduceSum: reduction(13, numbers, gradients.reduceSum),
+  ReduceSumSquare: reduction(18, numbers, gradients.reduceSumSquare),
   /** Of both extremes: with a NaN among the elements the result is open; backends differ. */
-  ReduceMax: reduction(20, numbers),
-  ReduceMin: reduction(20, numbers),
+  ReduceMax: reduction(20, numbers, gradients.reduceExtreme),
+  ReduceMin: reduction(20, numbers, gradients.reduceExtreme),
   Softmax: {
     inputs: [1, 1],
     outputs: [1, 1],
@@ -42,6 +40,7 @@ export const alongAxes = {
       normalizeAxis(int(call, 'axis'), shape.length)
       return [{ dtype, shape }]
     },
+    gradient: gradients.softmax,
   },
   /** Over the axes from `axis` on. Inputs: x, scale, bias. Outputs: y, mean, 1 / sqrt(variance + epsilon). */
   LayerNormalization: {
@@ -77,6 +76,8 @@ export const alongAxes = {
       const scaled = builder.op('Mul', [builder.op('Mul', [centred, inverseScale]), scale!])
       return [bias ? builder.op('Add', [scaled, bias]) : scaled, mean, inverseScale]
     },
+    gradient: gradients.layerNormalization,
+    gradientOutputs: 3,
   },
   /** Index of the largest element; the first of equals. */
   ArgMax: {
@@ -93,6 +94,7 @@ export const alongAxes = {
       const axis = normalizeAxis(int(call, 'axis'), shape.length)
       return [{ dtype: 'int64', shape: withAxis(shape, axis, int(call, 'keepdims') ? 1 : undefined) }]
     },
+    gradient: 'none',
   },
   /** Inputs: x, k (a constant of one element). Outputs: values, indices; of equals the first comes first. Always sorted. */
   TopK: {
@@ -117,5 +119,6 @@ export const alongAxes = {
         { dtype: 'int64', shape: top },
       ]
     },
+    gradient: gradients.topK,
   },
 } as const satisfies Record<string, Operator>

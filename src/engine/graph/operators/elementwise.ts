@@ -1,7 +1,8 @@
 /** Operators that work element by element, with numpy broadcasting. */
 
 import type { DType } from '../../tensor.js'
-import { type Call, type Operator, refuse } from '../operator.js'
+import * as gradients from '../gradients/elementwise.js'
+import { type Call, type GradientRule, type Operator, refuse } from '../operator.js'
 import { anyDtype, broadcast, floats, numbers, operand, operands } from './rules.js'
 
 const sameAsInput = (among: readonly DType[]) => (call: Call) => {
@@ -9,16 +10,19 @@ const sameAsInput = (among: readonly DType[]) => (call: Call) => {
   return [{ dtype, shape }]
 }
 
-const unary = (since: number, among: readonly DType[], more: Partial<Operator> = {}): Operator => ({
+type Gradient = GradientRule | 'none'
+
+const unary = (since: number, among: readonly DType[], gradient: Gradient, more: Partial<Operator> = {}): Operator => ({
   inputs: [1, 1],
   outputs: [1, 1],
   attributes: {},
   since,
   infer: sameAsInput(among),
+  gradient,
   ...more,
 })
 
-const binary = (since: number, among: readonly DType[], result?: DType): Operator => ({
+const binary = (since: number, among: readonly DType[], gradient: Gradient, result?: DType): Operator => ({
   inputs: [2, 2],
   outputs: [1, 1],
   attributes: {},
@@ -27,31 +31,34 @@ const binary = (since: number, among: readonly DType[], result?: DType): Operato
     const [left, right] = operands(call, among)
     return [{ dtype: result ?? left!.dtype, shape: broadcast(left!.shape, right!.shape) }]
   },
+  gradient,
 })
 
 export const elementwise = {
-  Identity: unary(19, anyDtype, {
+  Identity: unary(19, anyDtype, gradients.identity, {
     inverse: 'Identity',
     infer: (call) => [operand(call, 0, anyDtype)],
   }),
-  Cast: unary(19, anyDtype, {
+  Cast: unary(19, anyDtype, gradients.cast, {
     attributes: { to: { kind: 'dtype', required: true } },
     infer: (call) => [{ dtype: call.attributes.to as DType, shape: operand(call, 0, anyDtype).shape }],
   }),
-  Neg: unary(13, numbers, { inverse: 'Neg' }),
-  Abs: unary(13, numbers),
-  Sqrt: unary(13, floats),
-  Reciprocal: unary(13, floats, { inverse: 'Reciprocal' }),
-  Exp: unary(13, floats),
-  Log: unary(13, floats),
-  Erf: unary(13, floats),
-  Tanh: unary(13, floats),
-  Sigmoid: unary(13, floats),
-  Relu: unary(14, floats),
+  Neg: unary(13, numbers, gradients.neg, { inverse: 'Neg' }),
+  /** -1, 0 or 1. */
+  Sign: unary(13, numbers, 'none'),
+  Abs: unary(13, numbers, gradients.abs),
+  Sqrt: unary(13, floats, gradients.sqrt),
+  Reciprocal: unary(13, floats, gradients.reciprocal, { inverse: 'Reciprocal' }),
+  Exp: unary(13, floats, gradients.exp),
+  Log: unary(13, floats, gradients.log),
+  Erf: unary(13, floats, gradients.erf),
+  Tanh: unary(13, floats, gradients.tanh),
+  Sigmoid: unary(13, floats, gradients.sigmoid),
+  Relu: unary(14, floats, gradients.relu),
   /** `none`: x Phi(x); `tanh`: its approximation by a hyperbolic tangent (`gelu_new`). */
-  Gelu: unary(20, floats, { attributes: { approximate: { kind: 'string', default: 'none', allowed: ['none', 'tanh'] } } }),
+  Gelu: unary(20, floats, gradients.gelu, { attributes: { approximate: { kind: 'string', default: 'none', allowed: ['none', 'tanh'] } } }),
   /** Inputs: x, lower bound, upper bound; a bound is a scalar. With lower > upper the result is upper. */
-  Clip: unary(13, numbers, {
+  Clip: unary(13, numbers, gradients.clip, {
     inputs: [1, 3],
     infer: (call) => {
       const [input, ...bounds] = operands(call, numbers)
@@ -59,24 +66,24 @@ export const elementwise = {
       return [{ dtype: input!.dtype, shape: input!.shape }]
     },
   }),
-  Add: binary(14, numbers),
-  Sub: binary(14, numbers),
-  Mul: binary(14, numbers),
+  Add: binary(14, numbers, gradients.add),
+  Sub: binary(14, numbers, gradients.sub),
+  Mul: binary(14, numbers, gradients.mul),
   /** Of floats only: a whole-number division by zero ends the process in some backends. */
-  Div: binary(14, floats),
-  Pow: binary(15, floats),
+  Div: binary(14, floats, gradients.div),
+  Pow: binary(15, floats, gradients.pow),
   /** ONNX takes any number of inputs, here two. A NaN in either gives NaN. */
-  Min: binary(13, numbers),
-  Max: binary(13, numbers),
-  Equal: binary(19, [...numbers, 'bool'], 'bool'),
-  Greater: binary(13, numbers, 'bool'),
-  GreaterOrEqual: binary(16, numbers, 'bool'),
-  Less: binary(13, numbers, 'bool'),
-  LessOrEqual: binary(16, numbers, 'bool'),
-  And: binary(7, ['bool']),
-  Or: binary(7, ['bool']),
-  Not: unary(1, ['bool'], { inverse: 'Not' }),
-  IsNaN: unary(20, floats, { infer: (call) => [{ dtype: 'bool', shape: operand(call, 0, floats).shape }] }),
+  Min: binary(13, numbers, gradients.min),
+  Max: binary(13, numbers, gradients.max),
+  Equal: binary(19, [...numbers, 'bool'], 'none', 'bool'),
+  Greater: binary(13, numbers, 'none', 'bool'),
+  GreaterOrEqual: binary(16, numbers, 'none', 'bool'),
+  Less: binary(13, numbers, 'none', 'bool'),
+  LessOrEqual: binary(16, numbers, 'none', 'bool'),
+  And: binary(7, ['bool'], 'none'),
+  Or: binary(7, ['bool'], 'none'),
+  Not: unary(1, ['bool'], 'none', { inverse: 'Not' }),
+  IsNaN: unary(20, floats, 'none', { infer: (call) => [{ dtype: 'bool', shape: operand(call, 0, floats).shape }] }),
   /** Inputs: condition, value where true, value where false. */
   Where: {
     inputs: [3, 3],
@@ -88,5 +95,6 @@ export const elementwise = {
       const [then, otherwise] = operands(call, [...numbers, 'uint8'], 1)
       return [{ dtype: then!.dtype, shape: broadcast(condition.shape, then!.shape, otherwise!.shape) }]
     },
+    gradient: gradients.where,
   },
 } as const satisfies Record<string, Operator>

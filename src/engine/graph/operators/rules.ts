@@ -3,12 +3,30 @@
  */
 
 import type { DType } from '../../tensor.js'
-import { type Call, type Inferred, refuse } from '../operator.js'
+import { type Call, type Inferred, type Operator, refuse } from '../operator.js'
 import type { Dim } from '../value-type.js'
 
 export const floats: readonly DType[] = ['float32', 'float64']
 export const numbers: readonly DType[] = ['float32', 'float64', 'int32', 'int64']
 export const anyDtype: readonly DType[] = ['float32', 'float64', 'int32', 'int64', 'uint8', 'bool']
+
+/** A row with a fixed number of inputs and one output. */
+export const row = (
+  since: number,
+  nInputs: number,
+  gradient: Operator['gradient'],
+  infer: Operator['infer'],
+  attributes: Operator['attributes'] = {},
+): Operator => ({
+  inputs: [nInputs, nInputs],
+  outputs: [1, 1],
+  attributes,
+  since,
+  infer,
+  gradient,
+})
+
+export const axisAttribute = (axis: number) => ({ axis: { kind: 'int', default: axis } }) as const
 
 export const show = (shape: readonly Dim[]) => `[${shape.join(', ')}]`
 
@@ -81,4 +99,26 @@ export function wholeNumbers(call: Call, index: number, what: string): readonly 
 /** `dims` with `axis` replaced, or removed when `dim` is undefined. */
 export function withAxis(dims: readonly Dim[], axis: number, dim?: Dim): Dim[] {
   return dim === undefined ? dims.toSpliced(axis, 1) : dims.with(axis, dim)
+}
+
+/** The axes that a reduction goes over: its second input's, or all. */
+export function reducedAxes(call: Call, rank: number): readonly number[] {
+  const axes = call.inputs[1] ? wholeNumbers(call, 1, 'axes') : []
+  return axes.length > 0 ? normalizeAxes(axes, rank) : Array.from({ length: rank }, (_, axis) => axis)
+}
+
+/** Where a numpy slice of an axis of `length` begins, and how many elements it has. */
+export function sliceRange(length: number, { start, end, step }: { start: number; end: number; step: number }) {
+  const place = (index: number) => (index < 0 ? index + length : index)
+  const clamp = (index: number, low: number, high: number) => Math.min(Math.max(index, low), high)
+  const from = step > 0 ? clamp(place(start), 0, length) : clamp(place(start), 0, length - 1)
+  const to = step > 0 ? clamp(place(end), 0, length) : clamp(place(end), -1, length - 1)
+  return { from, count: Math.max(0, Math.ceil((to - from) / step)) }
+}
+
+/** A convolution's steps with ONNX's defaults: stride and dilation 1, no padding. `pads` has all beginnings, then all ends. */
+export function convolutionSteps(attributes: Readonly<Record<string, unknown>>, rank: number) {
+  const read = (name: string, otherwise: readonly number[]) => (attributes[name] as readonly number[] | undefined) ?? otherwise
+  const ones = new Array<number>(rank).fill(1)
+  return { strides: read('strides', ones), dilations: read('dilations', ones), pads: read('pads', new Array<number>(2 * rank).fill(0)) }
 }

@@ -1,10 +1,12 @@
 /** Operators that move elements about and compute nothing. */
 
 import { add, divide, multiply } from '../dims.js'
+import * as gradients from '../gradients/shape.js'
 import { type Call, type Operator, refuse } from '../operator.js'
 import type { Dim } from '../value-type.js'
 import {
   anyDtype,
+  axisAttribute,
   broadcast,
   contents,
   int,
@@ -13,26 +15,19 @@ import {
   normalizeAxis,
   operand,
   operands,
+  row,
   show,
+  sliceRange,
   wholeNumbers,
   withAxis,
 } from './rules.js'
-
-const row = (since: number, nInputs: number, infer: Operator['infer'], attributes: Operator['attributes'] = {}): Operator => ({
-  inputs: [nInputs, nInputs],
-  outputs: [1, 1],
-  attributes,
-  since,
-  infer,
-})
-
-const axisAttribute = (axis: number) => ({ axis: { kind: 'int', default: axis } }) as const
 
 export const shape = {
   /** The lengths of axes `start` to `end` as an int64 vector. With it, Concat and Expand a value is repeated over a symbolic batch. */
   Shape: row(
     19,
     1,
+    'none',
     (call) => {
       const input = operand(call, 0, anyDtype)
       const lengths = input.shape.slice(int(call, 'start'), call.attributes.end as number | undefined)
@@ -44,6 +39,7 @@ export const shape = {
   Reshape: row(
     19,
     2,
+    gradients.reshape,
     (call) => {
       const input = operand(call, 0, anyDtype)
       const wanted = contents(call, 1, 'the shape')
@@ -65,6 +61,7 @@ export const shape = {
   Transpose: row(
     13,
     1,
+    gradients.transposition,
     (call) => {
       const input = operand(call, 0, anyDtype)
       const perm = ints(call, 'perm')
@@ -77,7 +74,7 @@ export const shape = {
   ),
   /** Inputs: x, axes (a constant; absent: every axis of length 1). */
   Squeeze: {
-    ...row(13, 2, (call) => {
+    ...row(13, 2, gradients.squeeze, (call) => {
       const input = operand(call, 0, anyDtype)
       const axes = call.inputs[1]
         ? normalizeAxes(wholeNumbers(call, 1, 'axes'), input.shape.length)
@@ -89,7 +86,7 @@ export const shape = {
     inputs: [1, 2],
   },
   /** Inputs: x, axes of the result (a constant). */
-  Unsqueeze: row(13, 2, (call) => {
+  Unsqueeze: row(13, 2, gradients.unsqueeze, (call) => {
     const input = operand(call, 0, anyDtype)
     const wanted = wholeNumbers(call, 1, 'axes')
     const axes = normalizeAxes(wanted, input.shape.length + wanted.length)
@@ -98,14 +95,14 @@ export const shape = {
     return [{ dtype: input.dtype, shape: dims }]
   }),
   /** Inputs: x, shape; broadcasts both ways, as ONNX says. */
-  Expand: row(13, 2, (call) => {
+  Expand: row(13, 2, gradients.expand, (call) => {
     const input = operand(call, 0, anyDtype)
     const wanted = contents(call, 1, 'the shape')
     if (wanted.some((dim) => typeof dim === 'number' && dim < 0)) refuse(`${show(wanted)} is not a shape`)
     return [{ dtype: input.dtype, shape: broadcast(input.shape, wanted) }]
   }),
   Concat: {
-    ...row(13, 1, (call) => {
+    ...row(13, 1, gradients.concat, (call) => {
       const inputs = operands(call, anyDtype)
       const { dtype, shape: first } = inputs[0]!
       const axis = normalizeAxis(int(call, 'axis'), first.length)
@@ -120,9 +117,9 @@ export const shape = {
     inputs: [1, Number.POSITIVE_INFINITY],
     attributes: { axis: { kind: 'int', required: true } },
   },
-  /** Inputs: x, lengths (a constant; absent: `num_outputs` equal parts, the last shorter where they do not divide). */
+  /** Inputs: x, lengths (known before the run, if only as symbols; absent: `num_outputs` equal parts, the last shorter where they do not divide). */
   Split: {
-    ...row(18, 2, (call) => {
+    ...row(18, 2, gradients.split, (call) => {
       const input = operand(call, 0, anyDtype)
       const axis = normalizeAxis(int(call, 'axis'), input.shape.length)
       const lengths = splitLengths(call, input.shape[axis]!)
@@ -135,7 +132,7 @@ export const shape = {
   },
   /** Inputs: x, starts, ends, axes (absent: the first ones), steps (absent: 1); all constants, with numpy's meaning. */
   Slice: {
-    ...row(13, 5, (call) => {
+    ...row(13, 5, gradients.slice, (call) => {
       const input = operand(call, 0, anyDtype)
       const starts = wholeNumbers(call, 1, 'starts')
       const ends = wholeNumbers(call, 2, 'ends')
@@ -153,57 +150,34 @@ export const shape = {
     }),
     inputs: [3, 5],
   },
-  /** Whole slices of x at `indices` along `axis`: `[...before, ...indices, ...after]`. A negative index counts from the end. */
-  Gather: row(
-    13,
+  /** Inputs: x, pads (a constant; all beginnings, then all ends). With zeros, and only where an axis has a known length. */
+  Pad: row(
+    19,
     2,
+    gradients.pad,
     (call) => {
-      const data = operand(call, 0, anyDtype)
-      const indices = operand(call, 1, ['int32', 'int64'])
-      const axis = normalizeAxis(int(call, 'axis'), data.shape.length)
-      return [{ dtype: data.dtype, shape: [...data.shape.slice(0, axis), ...indices.shape, ...data.shape.slice(axis + 1)] }]
+      const input = operand(call, 0, anyDtype)
+      const pads = wholeNumbers(call, 1, 'pads')
+      if (pads.length !== 2 * input.shape.length) refuse(`pads ${show(pads)} for ${show(input.shape)}`)
+      if (pads.some((length) => length < 0)) refuse('pads out of range')
+      const dims = input.shape.map((dim, axis) => {
+        const more = pads[axis]! + pads[axis + input.shape.length]!
+        if (more > 0 && typeof dim !== 'number') refuse(`axis ${axis} must be a number to be padded, not "${dim}"`)
+        return more > 0 ? (dim as number) + more : dim
+      })
+      return [{ dtype: input.dtype, shape: dims }]
     },
-    axisAttribute(0),
-  ),
-  /** One element of x for each index: `out[i][j] = x[i][indices[i][j]]` for axis 1. The result has the shape of `indices`. */
-  GatherElements: row(
-    13,
-    2,
-    (call) => {
-      const data = operand(call, 0, anyDtype)
-      const indices = operand(call, 1, ['int32', 'int64'])
-      mustFitInside(indices.shape, data.shape, normalizeAxis(int(call, 'axis'), data.shape.length))
-      return [{ dtype: data.dtype, shape: indices.shape }]
-    },
-    axisAttribute(0),
-  ),
-  /** A copy of x with `out[i][indices[i][j]] = updates[i][j]` for axis 1. Where indices repeat, `none` leaves it open which one wins. */
-  ScatterElements: row(
-    18,
-    3,
-    (call) => {
-      const [data, updates] = [operand(call, 0, anyDtype), operand(call, 2, anyDtype)]
-      if (data.dtype !== updates.dtype) refuse(`the inputs mix ${data.dtype} and ${updates.dtype}`)
-      const indices = operand(call, 1, ['int32', 'int64'])
-      if (show(indices.shape) !== show(updates.shape)) refuse(`indices ${show(indices.shape)} with updates ${show(updates.shape)}`)
-      mustFitInside(indices.shape, data.shape, normalizeAxis(int(call, 'axis'), data.shape.length))
-      return [{ dtype: data.dtype, shape: data.shape }]
-    },
-    { ...axisAttribute(0), reduction: { kind: 'string', default: 'none', allowed: ['none', 'add'] } },
+    { mode: { kind: 'string', default: 'constant', allowed: ['constant'] } },
   ),
 } as const satisfies Record<string, Operator>
-
-function mustFitInside(indices: readonly Dim[], data: readonly Dim[], axis: number): void {
-  const fits = (dim: Dim, at: number) => at === axis || dim === data[at] || (typeof dim === 'number' && dim <= (data[at] as number))
-  if (indices.length !== data.length || !indices.every(fits)) refuse(`indices ${show(indices)} do not fit into ${show(data)}`)
-}
 
 function splitLengths(call: Call, length: Dim): readonly Dim[] {
   const parts = call.attributes.num_outputs as number | undefined
   if (call.inputs[1]) {
     if (parts !== undefined) refuse('lengths and num_outputs exclude each other')
-    const lengths = wholeNumbers(call, 1, 'lengths')
-    if (lengths.some((part) => part < 0) || add(lengths) !== length) refuse(`parts ${show(lengths)} of an axis of ${length}`)
+    const lengths = contents(call, 1, 'lengths')
+    if (lengths.some((part) => typeof part === 'number' && part < 0) || add(lengths) !== length)
+      refuse(`parts ${show(lengths)} of an axis of ${length}`)
     return lengths
   }
   if (parts === undefined || parts < 1) refuse('lengths or num_outputs must be given')
@@ -215,15 +189,6 @@ function splitLengths(call: Call, length: Dim): readonly Dim[] {
   const last = length - each * (parts! - 1)
   if (last < 0) refuse(`an axis of ${length} does not divide into ${parts}`)
   return Array.from({ length: parts! }, (_, part) => (part === parts! - 1 ? last : each))
-}
-
-/** Where a numpy slice of an axis of `length` begins, and how many elements it has. */
-export function sliceRange(length: number, { start, end, step }: { start: number; end: number; step: number }) {
-  const place = (index: number) => (index < 0 ? index + length : index)
-  const clamp = (index: number, low: number, high: number) => Math.min(Math.max(index, low), high)
-  const from = step > 0 ? clamp(place(start), 0, length) : clamp(place(start), 0, length - 1)
-  const to = step > 0 ? clamp(place(end), 0, length) : clamp(place(end), -1, length - 1)
-  return { from, count: Math.max(0, Math.ceil((to - from) / step)) }
 }
 
 function sliceLength(length: Dim, slice: { start: number; end: number; step: number }): Dim {

@@ -1,0 +1,93 @@
+/** Gradients of reductions, normalisations and rankings. */
+
+import type { GradientBuilder, GradientCall, GradientRule } from '../operator.js'
+import { int, normalizeAxis, reducedAxes } from '../operators/rules.js'
+import { countAlong, expandTo, filled, inputOf, literal, ofOne, outputOf, scaleBy, sumOver, sumTo, type Value, wholes } from './building.js'
+
+/** Of a reduction: its axes, and `value`, of the result's shape, with those axes at length 1. */
+function reduced(b: GradientBuilder, call: GradientCall) {
+  const x = inputOf(call, 0)
+  const axes = reducedAxes(call, x.shape.length)
+  const kept = (value: string) => (int(call, 'keepdims') || axes.length === 0 ? value : b.op('Unsqueeze', [value, wholes(b, axes)]))
+  return { x, axes, kept }
+}
+
+export const reduceSum: GradientRule = (b, call) => {
+  const { x, kept } = reduced(b, call)
+  return [expandTo(b, kept(call.gradients[0]!), x)]
+}
+
+export const reduceMean: GradientRule = (b, call) => {
+  const { x, axes, kept } = reduced(b, call)
+  const count = countAlong(b, x, axes)
+  const share = kept(call.gradients[0]!)
+  return [expandTo(b, typeof count === 'number' ? scaleBy(b, share, x, 1 / count) : b.op('Div', [share, count]), x)]
+}
+
+/** 2 g x */
+export const reduceSumSquare: GradientRule = (b, call) => {
+  const { x, kept } = reduced(b, call)
+  return [b.op('Mul', [x.name, scaleBy(b, kept(call.gradients[0]!), x, 2)])]
+}
+
+/** Shared evenly by all that are equal to the extreme. */
+export const reduceExtreme: GradientRule = (b, call) => {
+  const { x, axes, kept } = reduced(b, call)
+  const isExtreme = b.op('Cast', [b.op('Equal', [x.name, kept(call.outputNames[0]!)])], { to: x.dtype })
+  const share = b.op('Div', [kept(call.gradients[0]!), sumOver(b, isExtreme, axes, 1)])
+  return [b.op('Mul', [isExtreme, share])]
+}
+
+/** p (g - sum g p) = t - p sum t with t = g p. */
+export const softmax = ofOne((b, { gradient, x, y, call }) => {
+  const axis = normalizeAxis(int(call, 'axis'), x.shape.length)
+  // A row without any finite score is NaN; a model that then goes on with 0 has a slope of 0 there.
+  const isLost = b.existing('IsNaN', [y.name])
+  const p = isLost ? b.op('Where', [isLost, literal(b, y, 0), y.name]) : y.name
+  const t = b.op('Mul', [gradient, p])
+  return b.op('Sub', [t, b.op('Mul', [p, sumOver(b, t, [axis], 1)])])
+})
+
+/**
+ * With n = (x - mean) inverse and w the scale: of y, g w less its mean and less n times the mean of g w n, all times inverse. What comes
+ * through the other two outputs joins those two means.
+ */
+export const layerNormalization: GradientRule = (b, call) => {
+  const [x, scale] = [inputOf(call, 0), inputOf(call, 1)]
+  const [, mean, inverse] = call.outputNames as [string, string, string]
+  const [ofY, ofMean, ofInverse] = call.gradients
+  const from = normalizeAxis(int(call, 'axis'), x.shape.length)
+  const axes = Array.from({ length: x.shape.length - from }, (_, at) => from + at)
+  const normal = b.op('Mul', [b.op('Sub', [x.name, mean]), inverse])
+  const weighted = ofY && b.op('Mul', [ofY, normal]) // g n
+  const share = (value: string) => {
+    const count = countAlong(b, x, axes)
+    return typeof count === 'number' ? scaleBy(b, value, x, 1 / count) : b.op('Div', [value, count])
+  }
+  const meanOver = (value: string) => b.op('ReduceMean', [value, wholes(b, axes)])
+  const toX = () => {
+    const steep = ofY && b.op('Mul', [ofY, scale.name])
+    const level = sum(b, steep && meanOver(steep), ofMean && b.op('Neg', [share(b.op('Div', [ofMean, inverse]))]))
+    const slope = sum(b, weighted && meanOver(b.op('Mul', [weighted, scale.name])), ofInverse && share(b.op('Mul', [ofInverse, inverse])))
+    const taken = sum(b, level, slope && b.op('Mul', [normal, slope]))!
+    return b.op('Mul', [steep ? b.op('Sub', [steep, taken]) : b.op('Neg', [expanded(b, taken, x, slope !== undefined)]), inverse])
+  }
+  return [
+    call.wanted[0] ? toX() : undefined,
+    call.wanted[1] && weighted ? sumTo(b, weighted, x.shape, scale.shape) : undefined,
+    call.wanted[2] && ofY ? sumTo(b, ofY, x.shape, call.inputs[2]!.shape) : undefined,
+  ]
+}
+
+const expanded = (b: GradientBuilder, value: string, like: Value, isWhole: boolean) => (isWhole ? value : expandTo(b, value, like))
+
+function sum(b: GradientBuilder, left: string | undefined, right: string | undefined): string | undefined {
+  return left !== undefined && right !== undefined ? b.op('Add', [left, right]) : (left ?? right)
+}
+
+/** Each value's gradient goes back to its place; the rest takes none. */
+export const topK: GradientRule = (b, call) => {
+  const x = inputOf(call, 0)
+  const axis = int(call, 'axis')
+  return [b.op('ScatterElements', [filled(b, x, 0), outputOf(call, 1).name, call.gradients[0]!], { axis })]
+}
