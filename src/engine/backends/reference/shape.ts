@@ -1,16 +1,6 @@
 import { sliceRange } from '../../graph/operators/rules.js'
 import { allocate, elementCount, strides, type Tensor } from '../../tensor.js'
-import {
-  axisOf,
-  broadcastShape,
-  broadcastStrides,
-  forEachCoordinate,
-  type Kernel,
-  offsetAt,
-  pick,
-  store,
-  wholeNumbers,
-} from './kernel.js'
+import { axisOf, broadcastShape, broadcastStrides, forEachCoordinate, type Kernel, offsetAt, pick, store, wholeNumbers } from './kernel.js'
 
 export function transpose(x: Tensor, perm: readonly number[]): Tensor {
   const own = strides(x.shape)
