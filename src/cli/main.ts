@@ -9,10 +9,11 @@ import { type Command, findCommand, helpOf, overview, readArguments, UsageError 
 import { importCommand } from './import.js'
 import { keyCommands } from './keys.js'
 import { modelsCommand, removeCommand } from './models.js'
+import { pushCommand } from './push.js'
 import { serveCommand } from './serve.js'
 import { listenForStop } from './stop-signals.js'
 
-export const commands: readonly Command[] = [serveCommand, importCommand, modelsCommand, removeCommand, ...keyCommands]
+export const commands: readonly Command[] = [serveCommand, importCommand, modelsCommand, removeCommand, pushCommand, ...keyCommands]
 
 /** What a process has, for tests to stand in for. */
 export interface Surroundings {

@@ -4,19 +4,27 @@
 
 import cliProgress from 'cli-progress'
 import type { ImportProgress } from '../catalog/import/import-model.js'
+import type { PushProgress } from '../catalog/push/push-folder.js'
 
-const doing: Readonly<Record<ImportProgress['step'], string>> = {
+/** What a command tells of how far it is. */
+export type Progress = ImportProgress | PushProgress
+
+const doing: Readonly<Record<Progress['step'], string>> = {
   find: 'Looking for',
   download: 'Downloading',
   copy: 'Copying',
   check: 'Checking',
   register: 'Registering',
+  prepare: 'Preparing',
+  hash: 'Hashing',
+  upload: 'Uploading',
+  commit: 'Committing',
 }
 const MB = 1e6
 const LINE_EVERY_PERCENT = 20
 
 export interface ProgressDisplay {
-  show(progress: ImportProgress): void
+  show(progress: Progress): void
   /** Leaves the screen in order. */
   end(): void
 }

@@ -93,3 +93,34 @@ test('a data folder that cannot be made is said at once', async () => {
   await fs.writeFile(file, '')
   expect(await runCli(['models'], { ...env, DATA_DIR: file })).toMatchObject({ code: 2, err: expect.stringMatching(/DATA_DIR .*a-file/) })
 })
+
+describe('push', () => {
+  test('puts a folder into a repository, from where it is imported again', async () => {
+    const hub = await startHub([])
+    const hubEnv = { ...env, HF_ENDPOINT: hub.url, HF_TOKEN: 'hf_granted' }
+    try {
+      const { code, out, err } = await runCli(['push', MODEL, 'org/tiny@trained', '--private', '--message', 'Step 100'], hubEnv)
+      expect(err).toMatch(/Preparing org\/tiny@trained.*Hashing.*Uploading.*100%.*Committing/s)
+      expect({ code, out }).toEqual({
+        code: 0,
+        out: expect.stringMatching(/^Pushed 7 files to org\/tiny@trained \(\w{12}\)\nhttp.*tree\/trained\n$/),
+      })
+      expect(hub.repos[0]).toMatchObject({ id: 'org/tiny', private: true })
+      const again = JSON.parse((await runCli(['push', MODEL, 'org/tiny@trained', '--json'], hubEnv)).out)
+      expect(again).toMatchObject({
+        repo: 'org/tiny',
+        branch: 'trained',
+        isNewRepo: false,
+        commit: expect.stringMatching(/^[0-9a-f]{40}$/),
+      })
+      expect((await runCli(['import', 'org/tiny@trained', '--id', 'pushed', '--json'], hubEnv)).code).toBe(0)
+      const refused = await runCli(['push', MODEL, 'org/tiny'], { ...hubEnv, HF_TOKEN: '' })
+      expect(refused).toMatchObject({ code: 1, err: expect.stringMatching(/^The hub refuses to take org\/tiny: pushing wants a token/m) })
+      expect(refused.err).not.toContain('    at ')
+      expect(await runCli(['push', MODEL, 'tiny'], hubEnv)).toMatchObject({ code: 1, err: expect.stringContaining('owner/name') })
+      expect(await runCli(['push', MODEL], hubEnv)).toMatchObject({ code: 2 })
+    } finally {
+      await hub.close()
+    }
+  })
+})

@@ -1,36 +1,44 @@
 /**
- * A hub on this machine for tests: the endpoints that an import calls, over real HTTP, with the faults that real networks have.
+ * A hub on this machine for tests: the endpoints that imports and pushes call, over real HTTP, with the faults that real networks have.
  */
 
 import { createHash } from 'node:crypto'
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { takeWrites, type Writes } from './stand-in-writes.js'
 
 export interface Repo {
   readonly id: string
   /** Commit by branch or tag; a commit is also found by itself. */
   readonly branches: Record<string, string>
-  readonly commits: Readonly<Record<string, Readonly<Record<string, Buffer>>>>
+  readonly commits: Record<string, Readonly<Record<string, Buffer>>>
   readonly license?: string
   /** Everything is listed, nothing is given without the token `hf_granted`. */
   readonly gated?: boolean
   /** Not even its existence is told without the token `hf_granted`. */
   readonly private?: boolean
+  /** Of another kind than models: its name is taken, and that is all. */
+  readonly isDataset?: boolean
 }
 
-/** What happens once to the next answer with bytes of a file. */
+/** What happens once to the next answer with bytes of a file, or to the next request for writing. */
 export type Fault =
   | { readonly kind: 'hang'; readonly after: number }
   | { readonly kind: 'damage' }
   | { readonly kind: 'no-range' }
   | { readonly kind: 'longer' }
   | { readonly kind: 'status'; readonly status: number }
+  /** The connection breaks when so many bytes of a request have arrived. */
+  | { readonly kind: 'cut'; readonly after: number }
 
 export interface Hub {
   readonly url: string
   /** `<method> <path> [<range>]`, in order. */
   readonly requests: string[]
-  /** By file name, each used once, in order. */
+  readonly repos: Repo[]
+  /** Large files by sha256. */
+  readonly store: ReadonlyMap<string, Buffer>
+  /** By file name (or `create`, `upload`, `commit`), each used once, in order. */
   readonly faults: Map<string, Fault[]>
   /** Breaks every connection, as a network does. */
   drop(): void
@@ -39,26 +47,31 @@ export interface Hub {
   close(): Promise<void>
 }
 
-const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
+export const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
 const gitHash = (bytes: Buffer) => createHash('sha1').update(`blob ${bytes.length}\0`).update(bytes).digest('hex')
-const isLarge = (file: string) => /\.(safetensors|bin|pt)$/.test(file)
+export const isLarge = (file: string) => /\.(safetensors|bin|pt)$/.test(file)
 
 export const COMMIT_A = 'a'.repeat(40)
 export const COMMIT_B = 'b'.repeat(40)
 
-export async function startHub(repos: readonly Repo[]): Promise<Hub> {
+/** @param partBytes  larger files are uploaded in parts of so many bytes */
+export async function startHub(given: readonly Repo[], { partBytes }: { readonly partBytes?: number } = {}): Promise<Hub> {
   const requests: string[] = []
+  const repos = [...given]
   const faults = new Map<string, Fault[]>()
+  const writes: Writes = { repos, faults, store: new Map(), parts: new Map(), partBytes: partBytes ?? Number.POSITIVE_INFINITY }
   const server = http.createServer((request, response) => {
     const range = request.headers.range
     requests.push(`${request.method} ${request.url}${range ? ` [${range}]` : ''}`)
-    answer(repos, faults, request, response)
+    if (!takeWrites(writes, request, response)) answer(repos, faults, request, response)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
     faults,
+    repos,
+    store: writes.store,
     drop: () => server.closeAllConnections(),
     downloads: (file) => requests.filter((line) => line.includes('/resolve/') && line.split(' ')[1]?.endsWith(`/${file}`)),
     close: () =>
@@ -92,10 +105,10 @@ function find(repos: readonly Repo[], { url = '/', headers: { authorization } }:
   const refuse = (status: number, code?: string): Answer => ({ kind: 'refuse', status, ...(code && { code }) })
   const path = decodeURIComponent(new URL(url, 'http://hub').pathname)
   const granted = authorization === 'Bearer hf_granted'
-  if (authorization && !granted) return refuse(401)
+  if (authorization && !granted && authorization !== 'Bearer hf_reader') return refuse(401)
 
   const [, id, kind, rest = ''] = /^(?:\/api\/models)?\/([^/]+\/[^/]+)\/(revision|tree|resolve)\/(.+)$/.exec(path) ?? []
-  const repo = repos.find((candidate) => candidate.id === id)
+  const repo = repos.find((candidate) => candidate.id === id && !candidate.isDataset)
   if (repo === undefined || (repo.private && !granted)) return refuse(granted ? 404 : 401, 'RepoNotFound')
   const [revision, name] = kind === 'resolve' ? [rest.slice(0, rest.indexOf('/')), rest.slice(rest.indexOf('/') + 1)] : [rest, '']
   const commit = repo.branches[revision] ?? revision

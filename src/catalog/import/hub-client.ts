@@ -38,7 +38,7 @@ const COMMIT = /^[0-9a-f]{40}$/
 
 export async function hubClient(config: HubConfig): Promise<HubClient> {
   const endpoint = config.hubEndpoint
-  const token = config.hubToken || (await storedToken(config.hubHome))
+  const token = await hubToken(config)
 
   /** Throws where the hub says no or nothing at all; `what` is named in the refusal. */
   const request = async (what: RequestedThing, url: string | URL | Request, init: RequestInit = {}): Promise<Response> => {
@@ -100,9 +100,9 @@ interface RequestedThing {
   readonly file?: string
 }
 
-/** What `huggingface-cli login` left behind. */
-async function storedToken(hubHome: string): Promise<string> {
-  return (await fs.readFile(path.join(hubHome, 'token'), 'utf8').catch(() => '')).trim()
+/** The setting, or what `huggingface-cli login` left behind; empty where there is none. */
+export async function hubToken({ hubToken: given, hubHome }: Pick<HubConfig, 'hubToken' | 'hubHome'>): Promise<string> {
+  return given || (await fs.readFile(path.join(hubHome, 'token'), 'utf8').catch(() => '')).trim()
 }
 
 function hubFile(endpoint: string, entry: { path: string; size: number; oid?: string; lfs?: { oid: string; size: number } }): HubFile {

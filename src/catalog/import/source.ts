@@ -42,6 +42,15 @@ export async function parseSource(source: string, revision?: string): Promise<Im
   return { kind: 'hub', repo, requestedRevision }
 }
 
+/** Where something is pushed to: `owner/name[@branch]`, or the address of a repository's page. @throws INPUT_INVALID */
+export function parseTarget(target: string): { readonly repo: string; readonly branch: string } {
+  const { repo, at: branch = DEFAULT_REVISION } = splitRevision(target)
+  const refused = (problem: string) => new EngineError('INPUT_INVALID', { path: 'target', problem })
+  if (!REPO.test(repo) || !repo.includes('/')) throw refused(`"${target}" is not a repository such as owner/name or owner/name@branch.`)
+  if (!REVISION.test(branch) || /^[0-9a-f]{40}$/.test(branch)) throw refused(`"${branch}" cannot be a branch.`)
+  return { repo, branch }
+}
+
 function splitRevision(source: string): { repo: string; at: string | undefined } {
   if (/^https?:\/\//.test(source) && URL.canParse(source)) {
     const [, organisation, name, word, ...revision] = new URL(source).pathname.split('/')
