@@ -69,7 +69,7 @@ const messages = {
     `No space is left on the disk of ${d.path}${d.needed === undefined ? '' : ` (${Math.ceil(d.needed / 2 ** 20)} MB needed)`}. Free some, or set DATA_DIR or HF_HOME to another disk.`,
   DATABASE_UNAVAILABLE: (d: { problem: string; instead: string }) => `The database cannot be used: ${d.problem}. ${d.instead}`,
   HUB_UNAVAILABLE: (d: { endpoint: string; problem: string }) =>
-    `The hub at ${d.endpoint} did not answer: ${d.problem}. Try again (what was downloaded is kept), or set HF_ENDPOINT to another hub.`,
+    `The hub at ${d.endpoint} did not answer: ${d.problem}. Try again (what was transferred is kept), or set HF_ENDPOINT to another hub.`,
   HUB_REFUSED: (d: { what: string; problem: string; instead: string }) => `The hub refuses ${d.what}: ${d.problem}. ${d.instead}`,
   DOWNLOAD_INVALID: (d: { file: string; problem: string }) =>
     `The download of ${d.file} is not what the hub announced: ${d.problem}. Try again.`,
