@@ -120,7 +120,7 @@ export const ModelShape = Type.Object(
   {
     id: Type.String({ 'x-scalar': 'ID', description: 'Stable for ever.' }),
     name: Type.String(),
-    layout: Type.String({ description: 'Of the checkpoint: hf-clip, open-clip, hf-vit, hf-dinov2, timm, vit-prisma, toy.' }),
+    layout: Type.String({ description: 'Of the checkpoint: hf-clip, open-clip, hf-vit, hf-dinov2, timm, vit-prisma, toy, refract.' }),
     status: Type.Enum(['loaded', 'available'], {
       title: 'ModelStatus',
       description: '`loaded`: its weights are in memory; `available`: they are read when first needed.',
