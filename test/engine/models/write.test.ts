@@ -1,11 +1,13 @@
 import fs from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
+import fc from 'fast-check'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
 import { openWeightFolder } from '../../../src/engine/io/weight-folder.js'
 import { initializeWeights } from '../../../src/engine/models/initialize.js'
 import { type LoadedModel, loadModel } from '../../../src/engine/models/load.js'
 import type { VisionConfig } from '../../../src/engine/models/model.js'
+import { visionGraph } from '../../../src/engine/models/vit.js'
 import {
   layoutsFor,
   type ModelFolderOptions,
@@ -220,6 +222,79 @@ function aModel(change: Partial<VisionConfig> = {}, rest: Partial<ModelToWrite> 
   }
 }
 
+const size = fc.record({ height: fc.integer({ min: 4, max: 9 }), width: fc.integer({ min: 4, max: 9 }) })
+const arbitraryConfig: fc.Arbitrary<VisionConfig> = fc
+  .record({
+    nLayers: fc.integer({ min: 1, max: 3 }),
+    dModel: fc.integer({ min: 1, max: 9 }),
+    nHeads: fc.integer({ min: 1, max: 3 }),
+    dHead: fc.integer({ min: 1, max: 4 }),
+    dMlp: fc.option(fc.integer({ min: 1, max: 9 }), { nil: undefined }),
+    activation: fc.constantFrom('relu', 'gelu', 'gelu_new', 'gelu_fast', 'silu', 'quick_gelu', 'solu_ln'),
+    normalization: fc.constantFrom('layerNorm', 'layerNormPre', 'none'),
+    normEps: fc.double({ min: 1e-12, max: 1, noNaN: true }),
+    biases: fc.record({ qkv: fc.boolean(), attnOut: fc.boolean(), mlp: fc.boolean() }),
+    scaleAttention: fc.boolean(),
+    layerScale: fc.boolean(),
+    normalizeOutput: fc.boolean(),
+    imageSize: size,
+    patchSize: fc.record({ height: fc.integer({ min: 1, max: 4 }), width: fc.integer({ min: 1, max: 4 }) }),
+    nChannels: fc.constantFrom(1, 3, 4),
+    patchBias: fc.boolean(),
+    hasCls: fc.boolean(),
+    nRegisters: fc.nat(2),
+    lnPre: fc.boolean(),
+    finalNorm: fc.constantFrom('tokens', 'pooled', 'none'),
+    pooling: fc.constantFrom('cls', 'mean', 'meanAll', 'clsAndMean', 'patches', 'none'),
+    kind: fc.constantFrom('classes', 'projection', 'none'),
+    dOut: fc.integer({ min: 1, max: 5 }),
+    headBias: fc.boolean(),
+  })
+  .map(({ kind, dOut, headBias, dMlp, pooling, ...rest }): VisionConfig => {
+    const width = pooling === 'clsAndMean' ? 2 * rest.dModel : rest.dModel
+    const head = kind === 'none' ? { kind, dOut: width, bias: false } : { kind, dOut, bias: headBias }
+    // a norm of dModel cannot be over CLS and mean side by side
+    const finalNorm = pooling === 'clsAndMean' && rest.finalNorm === 'pooled' ? 'tokens' : rest.finalNorm
+    return { ...rest, finalNorm, ...(dMlp !== undefined && { dMlp }), pooling, head } as VisionConfig
+  })
+
+test('whatever the architecture, some layout takes it, and every layout that does gives back the same weights and outputs', async () => {
+  await fc.assert(
+    fc.asyncProperty(arbitraryConfig, async (config) => {
+      const { nChannels, imageSize } = config
+      const vision = { config, weights: initializeWeights(config, createRandom(2), { scheme: 'he' }) }
+      const ones = Array.from({ length: nChannels }, () => 0.5)
+      const preprocessing = {
+        ...aModel().preprocessing,
+        resize: { kind: 'exact' as const, ...imageSize },
+        mean: ones,
+        std: ones,
+        mode: nChannels === 1 ? ('L' as const) : ('RGB' as const),
+      }
+      const model = { vision, preprocessing }
+      const pixels = {
+        dtype: 'float32' as const,
+        shape: [1, nChannels, imageSize.height, imageSize.width],
+        data: new Float32Array(nChannels * imageSize.height * imageSize.width).map((_, i) => Math.sin(i)),
+      }
+      const outputOf = async (given: VisionConfig, weights: ModelToWrite['vision']['weights']) => {
+        const graph = visionGraph(given)
+        return bits((await run(backends[0]![1], graph, { inputs: { pixels }, weights }))[graph.outputs[0]!]!)
+      }
+      const wanted = await outputOf(config, vision.weights)
+      const layouts = layoutsFor(factsOf(model))
+      expect(layouts).toContain('refract')
+      for (const layout of layouts) {
+        const { loaded } = await writtenAndLoaded(model, { layout })
+        if (layout === 'refract') expect(loaded.description.vision.config).toEqual(config)
+        expectSameWeights(loaded.towers.vision.weights, vision.weights)
+        expect(await outputOf(loaded.description.vision.config as VisionConfig, loaded.towers.vision.weights)).toBe(wanted)
+      }
+    }),
+    { numRuns: 40 },
+  )
+})
+
 describe('a layout that cannot express the model', () => {
   test.each<[string, Partial<VisionConfig>, WritableLayoutName, RegExp]>([
     ['a pooling', { pooling: 'mean' }, 'hf-vit', /vision\.pooling "mean", where hf-vit has "cls".*Layouts that can express it: refract\./],
@@ -387,6 +462,7 @@ describe('a configuration of our own layout', () => {
     ['another version', (c) => Object.assign(c, { version: 2 }), /version = 2/],
     ['a size beyond bounds', (c) => Object.assign(c.vision!, { nLayers: 1e9 }), /nLayers is 1000000000/],
     ['a head wider than its input', (c) => Object.assign(c.vision!, { head: { kind: 'none', dOut: 9, bias: false } }), /dOut is 9/],
+    ['a norm over CLS and mean', (c) => Object.assign(c.vision!, { pooling: 'clsAndMean', finalNorm: 'pooled' }), /side by side/],
     ['labels for other classes', (c) => Object.assign(c, { classLabels: ['a'] }), /classLabels/],
     ['patches larger than the image', (c) => Object.assign(c.vision!, { patchSize: [99, 99] }), /larger than the images/],
     ['a std of nothing', (c) => Object.assign(c.preprocessing!, { std: [0, 1, 1] }), /preprocessing\.std must be above 0/],

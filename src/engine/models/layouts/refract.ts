@@ -118,6 +118,9 @@ function visionConfig(fields: ConfigFields): VisionConfig {
     },
   }
   checkHead(headFields, config.head, pooledWidth(config))
+  if (config.finalNorm === 'pooled' && config.pooling === 'clsAndMean') {
+    fields.invalid('finalNorm', 'is "pooled", and a norm of dModel cannot be over CLS and mean side by side')
+  }
   if (nPatches(config) < 1) fields.invalid('patchSize', 'is larger than the images')
   return config
 }
