@@ -43,6 +43,19 @@ const messages = {
     `The weights do not fit the ${d.layout} layout: ${d.problems.slice(0, 10).join('; ')}${d.problems.length > 10 ? `; and ${d.problems.length - 10} more` : ''}.`,
   MODEL_UNSUPPORTED: (d: { what: string; supported: string }) => `${d.what} is not supported. ${d.supported}`,
 
+  // --- training
+  DATASET_INVALID: (d: { dataset: string; problem: string }) => `The data set ${d.dataset} cannot be used: ${d.problem}`,
+
+  // --- training
+  CONFIG_INVALID: (d: { problems: readonly string[] }) =>
+    `The configuration is not valid: ${d.problems.slice(0, 10).join('; ')}${d.problems.length > 10 ? `; and ${d.problems.length - 10} more` : ''}.`,
+  TRAINING_DIVERGED: (d: { step: number; problem: string; checkpoint?: number }) =>
+    `Training diverged at step ${d.step}: ${d.problem}. ${
+      d.checkpoint === undefined ? 'There is no checkpoint before it' : `The checkpoint of step ${d.checkpoint} is whole`
+    }; try a lower learning rate, a longer warm-up or a smaller clipNorm.`,
+  CHECKPOINT_MISMATCH: (d: { checkpoint: string; problems: readonly string[] }) =>
+    `The checkpoint ${d.checkpoint} is of another run: ${d.problems.slice(0, 10).join('; ')}${d.problems.length > 10 ? `; and ${d.problems.length - 10} more` : ''}. Train into another folder, or with the configuration that it was made with.`,
+
   // --- inputs
   IMAGE_INVALID: (d: { problem: string }) => `The image cannot be used: ${d.problem}`,
   IMAGE_TOO_LARGE: (d: { width: number; height: number; limit: number }) =>
