@@ -1,12 +1,14 @@
 /**
  * Takes runs from the waiting line to the worker, one batch at a time: makes room and brings in what a run needs (model, program), merges
- * what can share the run, hands out the results. While the worker computes, the next batch gathers by itself; nothing waits for company.
+ * what can share the run, hands out the results. While the worker computes, the next batch gathers by itself; for those who come right after
+ * it see company.ts.
  */
 
 import { EngineError } from '../errors.js'
 import type { ModelDescription } from '../models/model.js'
 import type { Tensor } from '../tensor.js'
 import { onCancel, orCancelled } from './cancellation.js'
+import { Company } from './company.js'
 import { type Deferred, deferred } from './deferred.js'
 import type { BatchResult, EngineInfo, EngineWorker, Outcome, Plan, Structure } from './engine-worker-calls.js'
 import type { ModelSource, RunRequest, RunResult } from './host.js'
@@ -51,6 +53,7 @@ interface Stages {
 export class RunDispatcher {
   readonly #options: RunDispatcherOptions
   readonly #line: WaitingLine<Job>
+  readonly #company: Company
   #pump: Promise<void> | undefined
   #serving: readonly Job[] = []
   #isClosed = false
@@ -62,6 +65,7 @@ export class RunDispatcher {
   constructor(options: RunDispatcherOptions) {
     this.#options = options
     this.#line = new WaitingLine({ limit: options.queueLimit, pin: (id) => options.budget.pin(id) })
+    this.#company = new Company(this.#line)
   }
 
   /** Since the start, for the metrics. */
@@ -139,11 +143,18 @@ export class RunDispatcher {
       job.fail(error as Error)
       return
     }
+    this.#company.arrived()
     this.#pump ??= this.#serveAll()
   }
 
   async #serveAll(): Promise<void> {
-    for (let next = this.#line.next(); next !== undefined; next = this.#line.next()) await this.#serve(next)
+    for (;;) {
+      const gathered = this.#company.gathered()
+      if (gathered) await gathered
+      const next = this.#line.next()
+      if (next === undefined) break
+      await this.#serve(next)
+    }
     this.#pump = undefined // in the same step that found the line empty: whoever comes next starts the pump again
   }
 
@@ -202,6 +213,8 @@ export class RunDispatcher {
       observe({ kind: 'run', nRequests: jobs.length, nRows, ms: result.runMs })
       return () => {
         for (const [index, job] of jobs.entries()) handOut(job, structure, result.outcomes[index]!, timings(job, stages, result))
+        const mergeKey = plan.couplesRows ? undefined : head.mergeKey
+        this.#company.parted({ mergeKey, nRequests: jobs.length, ms: result.runMs, maxRows })
       }
     } finally {
       budget.release(runId)

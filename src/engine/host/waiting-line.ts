@@ -52,6 +52,16 @@ export class WaitingLine<T extends Waiting> {
     return this.#places.length
   }
 
+  get first(): T | undefined {
+    return this.#places[0]?.item
+  }
+
+  /** How many wait that may share runs by this key, and their rows. */
+  kin(mergeKey: string | undefined): { readonly nRequests: number; readonly nRows: number } {
+    const kin = this.#places.filter(({ item }) => mergeKey !== undefined && item.mergeKey === mergeKey)
+    return { nRequests: kin.length, nRows: kin.reduce((sum, { item }) => sum + item.nRows, 0) }
+  }
+
   /** @throws QUEUE_FULL */
   push(item: T, retryAfterSeconds: () => number): void {
     if (this.#places.length >= this.#limit) {

@@ -20,6 +20,8 @@ export class FakeEngine implements EngineWorker {
   /** Bytes of models by key; 400 otherwise. */
   readonly modelBytes = new Map<string, number>()
   programBytes = 10
+  /** What a run that begins now will say it took. */
+  runMs = 1
   /** Runs wait for this. */
   gate: Promise<void> = Promise.resolve()
   #loaded = new Set<string>()
@@ -97,6 +99,7 @@ export class FakeEngine implements EngineWorker {
     this.#must(this.#compiled, structure)
     const { read } = this.#structures.get(`${model} ${structure}`)!
     this.#write(`run ${model} ${members.map(({ inputs }) => pictures(inputs).length).join('+')}`)
+    const { runMs } = this
     await this.gate
     const outcomes = members.map(({ inputs, edits }): Outcome => {
       const bad = edits.find((edit) => 'strength' in edit && Number.isNaN(edit.strength))
@@ -107,7 +110,7 @@ export class FakeEngine implements EngineWorker {
       const output = float32([doubled.length], doubled)
       return { output, activations: read.map(() => float32([doubled.length], doubled)) }
     })
-    return { outcomes, runMs: 1 }
+    return { outcomes, runMs }
   }
 
   #bytesOf(key: string): number {
