@@ -18,6 +18,8 @@ import { bringIntoPath } from './write-out.js'
 export interface DifferentiateOptions {
   /** Of the outputs' names; another one than the default where a graph is differentiated twice. */
   readonly prefix?: string
+  /** Values that count as constants: nothing goes back through them (PyTorch's `detach`). */
+  readonly stopAt?: readonly string[]
 }
 
 /** The output that holds the gradient of a target. */
@@ -39,13 +41,13 @@ export function differentiate(
   graph: Graph,
   of: string,
   withRespectTo: readonly string[],
-  { prefix = 'grad/' }: DifferentiateOptions = {},
+  { prefix = 'grad/', stopAt = [] }: DifferentiateOptions = {},
 ): Graph {
   const editor = new GraphEditor(graph)
   const targets = resolveTargets(graph, editor.types, { of, withRespectTo })
   const needed = ancestors(graph.nodes, of)
   for (const value of [...targets.values()].flat()) bringIntoPath(editor, value, needed)
-  const active = dependents(editor.graph().nodes, { on: [...targets.values()].flat(), types: editor.types })
+  const active = dependents(editor.graph().nodes, { on: [...targets.values()].flat(), types: editor.types, stopAt: new Set(stopAt) })
   giveGradientOutputs(editor, ({ inputs, outputs }) => inputs.some((at) => active.has(at)) && outputs.some((at) => needed.has(at)))
   const forward = editor.graph()
   const nodes = new GradientNodes(forward, { types: editor.types, prefix })
@@ -97,15 +99,18 @@ function ancestors(nodes: readonly Node[], value: string): ReadonlySet<string> {
 }
 
 /**
- * The values whose gradient matters: the targets, and floats that are computed from them by operators with a gradient. A value without
- * elements passes nothing on.
+ * The values whose gradient matters: the targets, and floats that are computed from them by operators with a gradient, up to those that it
+ * stops at. A value without elements passes nothing on.
  */
-function dependents(nodes: readonly Node[], { on, types }: { on: readonly string[]; types: Types }): ReadonlySet<string> {
+function dependents(
+  nodes: readonly Node[],
+  { on, types, stopAt }: { on: readonly string[]; types: Types; stopAt: ReadonlySet<string> },
+): ReadonlySet<string> {
   const isFloat = (value: string) => types.get(value)!.dtype.startsWith('float') && !types.get(value)!.shape.includes(0)
   const active = new Set(on.filter(isFloat))
   for (const { op, inputs, outputs } of nodes) {
     if (operators[op].gradient === 'none' || !inputs.some((input) => active.has(input))) continue
-    for (const output of outputs) if (isFloat(output)) active.add(output)
+    for (const output of outputs) if (isFloat(output) && !stopAt.has(output)) active.add(output)
   }
   return active
 }

@@ -2,7 +2,21 @@
 
 import type { GradientBuilder, GradientCall, GradientRule } from '../operator.js'
 import { int, normalizeAxis, reducedAxes } from '../operators/rules.js'
-import { countAlong, expandTo, filled, inputOf, literal, ofOne, outputOf, scaleBy, sumOver, sumTo, type Value, wholes } from './building.js'
+import {
+  countAlong,
+  expandTo,
+  filled,
+  indicator,
+  inputOf,
+  literal,
+  ofOne,
+  outputOf,
+  scaleBy,
+  sumOver,
+  sumTo,
+  type Value,
+  wholes,
+} from './building.js'
 
 /** Of a reduction: its axes, and `value`, of the result's shape, with those axes at length 1. */
 function reduced(b: GradientBuilder, call: GradientCall) {
@@ -33,7 +47,7 @@ export const reduceSumSquare: GradientRule = (b, call) => {
 /** Shared evenly by all that are equal to the extreme. */
 export const reduceExtreme: GradientRule = (b, call) => {
   const { x, axes, kept } = reduced(b, call)
-  const isExtreme = b.op('Cast', [b.op('Equal', [x.name, kept(call.outputNames[0]!)])], { to: x.dtype })
+  const isExtreme = indicator(b, b.op('Equal', [x.name, kept(call.outputNames[0]!)]), x)
   const share = b.op('Div', [kept(call.gradients[0]!), sumOver(b, isExtreme, axes, 1)])
   return [b.op('Mul', [isExtreme, share])]
 }
@@ -64,19 +78,28 @@ export const layerNormalization: GradientRule = (b, call) => {
     const count = countAlong(b, x, axes)
     return typeof count === 'number' ? scaleBy(b, value, x, 1 / count) : b.op('Div', [value, count])
   }
-  const meanOver = (value: string) => b.op('ReduceMean', [value, wholes(b, axes)])
   const toX = () => {
     const steep = ofY && b.op('Mul', [ofY, scale.name])
-    const level = sum(b, steep && meanOver(steep), ofMean && b.op('Neg', [share(b.op('Div', [ofMean, inverse]))]))
-    const slope = sum(b, weighted && meanOver(b.op('Mul', [weighted, scale.name])), ofInverse && share(b.op('Mul', [ofInverse, inverse])))
+    const level = sum(b, ofY && weightedMean(b, ofY, { x, scale, axes }), ofMean && b.op('Neg', [share(b.op('Div', [ofMean, inverse]))]))
+    const ofScale = ofInverse && share(b.op('Mul', [ofInverse, inverse]))
+    const slope = sum(b, weighted && weightedMean(b, weighted, { x, scale, axes }), ofScale)
     const taken = sum(b, level, slope && b.op('Mul', [normal, slope]))!
     return b.op('Mul', [steep ? b.op('Sub', [steep, taken]) : b.op('Neg', [expanded(b, taken, x, slope !== undefined)]), inverse])
   }
   return [
     call.wanted[0] ? toX() : undefined,
-    call.wanted[1] && weighted ? sumTo(b, weighted, x.shape, scale.shape) : undefined,
-    call.wanted[2] && ofY ? sumTo(b, ofY, x.shape, call.inputs[2]!.shape) : undefined,
+    call.wanted[1] && weighted ? sumTo(b, { ...x, name: weighted }, scale.shape) : undefined,
+    call.wanted[2] && ofY ? sumTo(b, { ...x, name: ofY }, call.inputs[2]!.shape) : undefined,
   ]
+}
+
+/** The mean over `axes` of a value times the scale: where that is one axis, a product with a column, which reads the value once. */
+function weightedMean(b: GradientBuilder, value: string, { x, scale, axes }: { x: Value; scale: Value; axes: readonly number[] }): string {
+  const length = scale.shape[0]
+  if (axes.length > 1 || scale.shape.length !== 1 || typeof length !== 'number' || length === 1) {
+    return b.op('ReduceMean', [b.op('Mul', [value, scale.name]), wholes(b, axes)])
+  }
+  return b.op('MatMul', [value, b.op('Unsqueeze', [scaleBy(b, scale.name, x, 1 / length), wholes(b, [1])])])
 }
 
 const expanded = (b: GradientBuilder, value: string, like: Value, isWhole: boolean) => (isWhole ? value : expandTo(b, value, like))

@@ -51,30 +51,71 @@ export function scalarLiteral(builder: GradientBuilder, value: string): number |
   return held && held.data.length === 1 ? Number(held.data[0]) : undefined
 }
 
+/**
+ * A value that was made by a multiplication by a literal, without it. Sums, products and moves take the factor along: a matrix product has it
+ * for nothing, and what is smaller is multiplied instead.
+ */
+export function unscaled(builder: GradientBuilder, value: string): { readonly value: string; readonly factor: number } {
+  const made = builder.producer(value)
+  const scalarAt = (at: number) => {
+    const held = made && builder.literal(made.inputs[at]!)
+    return held?.shape.length === 0 ? Number(held.data[0]) : undefined
+  }
+  const [left, right] = made?.op === 'Mul' || made?.op === 'Div' ? [scalarAt(0), scalarAt(1)] : []
+  if (right !== undefined && right !== 0) return { value: made!.inputs[0]!, factor: made!.op === 'Mul' ? right : 1 / right }
+  if (left !== undefined && made!.op === 'Mul') return { value: made!.inputs[1]!, factor: left }
+  return { value, factor: 1 }
+}
+
+/** 1 where a condition holds and 0 where it does not: a product with it is many times faster than a choice by `Where`. */
+export function indicator(builder: GradientBuilder, condition: string, { dtype }: Pick<ValueType, 'dtype'>): string {
+  return builder.op('Cast', [condition], { to: dtype })
+}
+
 /** Sums over axes; none: the value itself. */
 export function sumOver(builder: GradientBuilder, value: string, axes: readonly number[], keepdims: 0 | 1): string {
   return axes.length === 0 ? value : builder.op('ReduceSum', [value, wholes(builder, axes)], { keepdims })
 }
 
-/** The sum over everything that broadcasting `to` to `from` repeats: a value of shape `from` becomes one of shape `to`. */
-export function sumTo(builder: GradientBuilder, value: string, from: readonly Dim[], to: readonly Dim[]): string {
+/** The sum over everything that broadcasting `to` to the value's shape repeats: a value of shape `to`. */
+export function sumTo(builder: GradientBuilder, value: Value, to: readonly Dim[]): string {
+  const from = value.shape
   const extra = from.length - to.length
   const leading = Array.from({ length: extra }, (_, axis) => axis)
   const repeated = from.flatMap((dim, axis) => (axis >= extra && to[axis - extra] === 1 && dim !== 1 ? [axis] : []))
-  if (repeated.length === 0 && leading.some((axis) => from[axis] !== 1)) return sumOver(builder, value, leading, 0)
-  const summed = sumOver(builder, value, [...leading.filter((axis) => from[axis] !== 1), ...repeated], 1)
-  return extra === 0 ? summed : builder.op('Squeeze', [summed, wholes(builder, leading)])
+  const longLeading = leading.filter((axis) => from[axis] !== 1)
+  if (longLeading.length + repeated.length === 0) {
+    return extra === 0 ? value.name : builder.op('Squeeze', [value.name, wholes(builder, leading)])
+  }
+  const { value: name, factor } = unscaled(builder, value.name)
+  const scaled = (sum: string) => scaleBy(builder, sum, value, factor)
+  if (repeated.length === 0 && leading.some((axis) => typeof from[axis] === 'string') && to.length > 0 && isKnown(to)) {
+    return scaled(sumOfRows(builder, { ...value, name }, to))
+  }
+  if (repeated.length === 0) return scaled(sumOver(builder, name, leading, 0))
+  const summed = sumOver(builder, name, [...longLeading, ...repeated], 1)
+  return scaled(extra === 0 ? summed : builder.op('Squeeze', [summed, wholes(builder, leading)]))
+}
+
+const isKnown = (dims: readonly Dim[]): dims is readonly number[] => dims.every((dim) => typeof dim === 'number')
+
+/** The sum over a batch, as a product with a row of ones: twice as fast as ONNX Runtime's sum. */
+function sumOfRows(builder: GradientBuilder, value: Value, to: readonly number[]): string {
+  const width = to.reduce((product, length) => product * length, 1)
+  const rows = value.shape.length === 2 ? value.name : builder.op('Reshape', [value.name, wholes(builder, [-1, width])])
+  const nRows = builder.op('Shape', [rows], { start: 0, end: 1 })
+  const sum = builder.op('MatMul', [builder.op('Expand', [literal(builder, value, 1), nRows]), rows])
+  return to.length === 1 ? sum : builder.op('Reshape', [sum, wholes(builder, to)])
 }
 
 /** The lengths of `value`'s axes as an int64 vector: a constant where they are known, read from the value where they are not. */
 export function shapeOf(builder: GradientBuilder, value: Value): string {
-  const known = value.shape.filter((dim) => typeof dim === 'number')
-  return known.length === value.shape.length ? wholes(builder, known) : builder.op('Shape', [value.name])
+  return isKnown(value.shape) ? wholes(builder, value.shape) : builder.op('Shape', [value.name])
 }
 
 /** These lengths as an int64 vector, the symbolic ones read from values that have such an axis. */
 export function lengths(builder: GradientBuilder, dims: readonly Dim[], among: readonly Value[]): string {
-  if (dims.every((dim) => typeof dim === 'number')) return wholes(builder, dims)
+  if (isKnown(dims)) return wholes(builder, dims)
   const whole = among.find(({ shape }) => shape.join() === dims.join())
   if (whole) return shapeOf(builder, whole)
   const parts = dims.map((dim) => {
@@ -89,11 +130,16 @@ export function lengths(builder: GradientBuilder, dims: readonly Dim[], among: r
 
 /** A value with as many elements as `like`, in the shape of it. */
 export function reshapeTo(builder: GradientBuilder, value: string, like: Value): string {
-  const free = like.shape.filter((dim) => typeof dim === 'string')
-  if (free.length > 1) return builder.op('Reshape', [value, shapeOf(builder, like)])
+  const { value: plain, factor } = unscaled(builder, value)
+  const isOpen = like.shape.filter((dim) => typeof dim === 'string').length > 1
   // With one length open it need not be read from a value, which would have to be kept for it.
-  const dims = like.shape.map((dim) => (typeof dim === 'number' ? dim : -1))
-  return builder.op('Reshape', [value, wholes(builder, dims)])
+  const dims = isOpen
+    ? shapeOf(builder, like)
+    : wholes(
+        builder,
+        like.shape.map((dim) => (typeof dim === 'number' ? dim : -1)),
+      )
+  return scaleBy(builder, builder.op('Reshape', [plain, dims]), like, factor)
 }
 
 /** A value repeated to the shape of `like`. */

@@ -4,7 +4,7 @@
  */
 
 import type { GradientBuilder, GradientRule } from '../operator.js'
-import { inputOf, literal, ofOne, outputOf, scalarLiteral, scaleBy, sumTo, type Value } from './building.js'
+import { indicator, inputOf, literal, ofOne, outputOf, scalarLiteral, scaleBy, sumTo, type Value } from './building.js'
 
 /** A gradient of an operand that was broadcast, made before the sum over what was repeated. */
 type OfOperand = (builder: GradientBuilder, given: { gradient: string; a: Value; b: Value; y: Value }) => string | undefined
@@ -16,7 +16,7 @@ const ofTwo =
     const given = { gradient: call.gradients[0]!, a: inputOf(call, 0), b: inputOf(call, 1), y: outputOf(call, 0) }
     return [ofA, ofB].map((rule, at) => {
       const made = call.wanted[at] ? rule(builder, given) : undefined
-      return made === undefined ? undefined : sumTo(builder, made, given.y.shape, call.inputs[at]!.shape)
+      return made === undefined ? undefined : sumTo(builder, { ...given.y, name: made }, call.inputs[at]!.shape)
     })
   }
 
@@ -66,21 +66,23 @@ export const sigmoid = ofOne((b, { gradient, y }) => {
   return b.op('Sub', [once, b.op('Mul', [once, y.name])])
 })
 
-/** 0 at 0. The result is never negative, so that its sign is the slope. */
-export const relu = ofOne((b, { gradient, y }) => b.op('Mul', [gradient, b.op('Sign', [y.name])]))
+/** 0 at 0. */
+export const relu = ofOne((b, { gradient, y }) => {
+  return b.op('Mul', [gradient, indicator(b, b.op('Greater', [y.name, literal(b, y, 0)]), y)])
+})
 
 export const gelu = ofOne((b, { gradient, x, call }) => {
-  const slope = call.attributes.approximate === 'tanh' ? geluTanhSlope(b, x) : geluSlope(b, x)
-  return b.op('Mul', [gradient, slope])
+  if (call.attributes.approximate === 'tanh') return b.op('Mul', [gradient, geluTanhSlope(b, x)])
+  return scaleBy(b, b.op('Mul', [gradient, twiceGeluSlope(b, x)]), x, 0.5)
 })
 
 /** Phi(x) + x phi(x), with u = x / sqrt(2): (1 + erf(u)) / 2 + u exp(-u^2) / sqrt(pi). */
-function geluSlope(b: GradientBuilder, x: Value): string {
+function twiceGeluSlope(b: GradientBuilder, x: Value): string {
   const u = scaleBy(b, x.name, x, Math.SQRT1_2)
   // Divided by the growing exponential, which may overflow: u / infinity is 0.
   const bell = b.op('Div', [u, b.op('Exp', [b.op('Mul', [u, u])])])
   const twice = b.op('Add', [b.op('Erf', [u]), scaleBy(b, bell, x, 2 / Math.sqrt(Math.PI))])
-  return scaleBy(b, b.op('Add', [twice, literal(b, x, 1)]), x, 0.5)
+  return b.op('Add', [twice, literal(b, x, 1)])
 }
 
 /** x s(w) with s the sigmoid and w = 2 sqrt(2 / pi) (x + 0.044715 x^3) is the same function; its slope is s + x w' s (1 - s). */
@@ -99,11 +101,9 @@ function geluTanhSlope(b: GradientBuilder, x: Value): string {
 export const clip: GradientRule = (b, call) => {
   const gradient = call.gradients[0]!
   const x = inputOf(call, 0)
-  const zero = literal(b, x, 0)
   const [, low, high] = call.names
-  const conditions = [...(low ? [b.op('GreaterOrEqual', [x.name, low])] : []), ...(high ? [b.op('LessOrEqual', [x.name, high])] : [])]
-  const passes = conditions.length === 0 ? undefined : conditions.reduce((left, right) => b.op('And', [left, right]))
-  const where = (condition: string) => sumTo(b, b.op('Where', [condition, gradient, zero]), x.shape, [])
+  const where = (condition: string) => b.op('Mul', [gradient, indicator(b, condition, x)])
+  const inside = [...(low ? [b.op('GreaterOrEqual', [x.name, low])] : []), ...(high ? [b.op('LessOrEqual', [x.name, high])] : [])]
   const ofLow = () => {
     const isBelow = b.op('Less', [x.name, low!])
     return where(high ? b.op('And', [isBelow, b.op('Less', [low!, high])]) : isBelow)
@@ -113,9 +113,9 @@ export const clip: GradientRule = (b, call) => {
     return where(low ? b.op('Or', [isAbove, b.op('Less', [high!, low])]) : isAbove)
   }
   return [
-    passes === undefined ? gradient : b.op('Where', [passes, gradient, zero]),
-    call.wanted[1] ? ofLow() : undefined,
-    call.wanted[2] ? ofHigh() : undefined,
+    inside.length === 0 ? gradient : where(inside.reduce((left, right) => b.op('And', [left, right]))),
+    call.wanted[1] ? sumTo(b, { ...x, name: ofLow() }, []) : undefined,
+    call.wanted[2] ? sumTo(b, { ...x, name: ofHigh() }, []) : undefined,
   ]
 }
 
@@ -166,8 +166,9 @@ const chosen =
   (op: 'Greater' | 'Less', of: 'a' | 'b'): OfOperand =>
   (b, { gradient, a, b: other }) => {
     const [mine, theirs] = of === 'a' ? [a, other] : [other, a]
-    const alone = b.op('Where', [b.op(op, [mine.name, theirs.name]), gradient, literal(b, a, 0)])
-    return b.op('Where', [b.op('Equal', [a.name, other.name]), scaleBy(b, gradient, a, 0.5), alone])
+    const isAlone = indicator(b, b.op(op, [mine.name, theirs.name]), a)
+    const isShared = indicator(b, b.op('Equal', [a.name, other.name]), a)
+    return b.op('Mul', [gradient, b.op('Add', [isAlone, scaleBy(b, isShared, a, 0.5)])])
   }
 
 export const max = ofTwo(chosen('Greater', 'a'), chosen('Greater', 'b'))
@@ -176,15 +177,16 @@ export const min = ofTwo(chosen('Less', 'a'), chosen('Less', 'b'))
 /** What was not chosen takes 0, whatever the gradient is there. */
 export const where: GradientRule = (b, call) => {
   const gradient = call.gradients[0]!
-  const [condition, then, otherwise] = call.names
+  const [condition, then, otherwise] = call.names as [string, string, string]
   const y = outputOf(call, 0)
-  const back = (value: string, at: number) => sumTo(b, value, y.shape, call.inputs[at]!.shape)
+  const back = (value: string, at: number) => sumTo(b, { ...y, name: value }, call.inputs[at]!.shape)
   // A choice between a value and itself repeats it.
   if (then === otherwise) return [undefined, back(gradient, 1)]
   const zero = literal(b, y, 0)
-  return [
-    undefined,
-    call.wanted[1] ? back(b.op('Where', [condition!, gradient, zero]), 1) : undefined,
-    call.wanted[2] ? back(b.op('Where', [condition!, zero, gradient]), 2) : undefined,
-  ]
+  // A mask of infinities is for a function that levels off there, with a gradient that is 0 already: a product is enough, and faster.
+  const [afterThen, afterOtherwise] = [then, otherwise].map((value) => Math.abs(scalarLiteral(b, value) ?? 0) === Number.POSITIVE_INFINITY)
+  const ofThen = () => (afterOtherwise ? b.op('Mul', [gradient, indicator(b, condition, y)]) : b.op('Where', [condition, gradient, zero]))
+  const ofOtherwise = () =>
+    afterThen ? b.op('Mul', [gradient, indicator(b, b.op('Not', [condition]), y)]) : b.op('Where', [condition, zero, gradient])
+  return [undefined, call.wanted[1] ? back(ofThen(), 1) : undefined, call.wanted[2] ? back(ofOtherwise(), 2) : undefined]
 }

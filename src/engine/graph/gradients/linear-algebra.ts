@@ -4,7 +4,7 @@
  */
 
 import type { GradientBuilder, GradientRule } from '../operator.js'
-import { inputOf, matrixTransposed, outputOf, reshapeTo, scaleBy, sumTo, type Value, wholes } from './building.js'
+import { inputOf, matrixTransposed, outputOf, reshapeTo, scaleBy, sumTo, unscaled, type Value, wholes } from './building.js'
 
 /** `alpha A' B' + beta C`; A' is A or its transpose. */
 export const gemm: GradientRule = (b, call) => {
@@ -20,7 +20,7 @@ export const gemm: GradientRule = (b, call) => {
     })
   const ofA = () => (transA ? product(other.name, g, transB!, 1) : product(g, other.name, 0, 1 - transB!))
   const ofB = () => (transB ? product(g, a.name, 1, transA!) : product(a.name, g, 1 - transA!, 0))
-  const ofC = () => (beta === 0 ? undefined : scaleBy(b, sumTo(b, whole, y.shape, call.inputs[2]!.shape), y, beta!))
+  const ofC = () => (beta === 0 ? undefined : scaleBy(b, sumTo(b, { ...y, name: whole }, call.inputs[2]!.shape), y, beta!))
   return [ofA, ofB, ofC].map((rule, at) => (call.wanted[at] ? rule() : undefined))
 }
 
@@ -66,9 +66,9 @@ function ofMatrices(b: GradientBuilder, product: Product): (string | undefined)[
   const scaled = (value: string) => scaleBy(b, value, a, product.factor)
   const ofA = () => {
     const made = b.op('MatMul', [gradient.name, scaled(matrixTransposed(b, other.name, other.shape.length))])
-    return sumTo(b, made, [...batch, rows!, inner!], a.shape)
+    return sumTo(b, { ...a, name: made, shape: [...batch, rows!, inner!] }, a.shape)
   }
-  const ofB = () => sumTo(b, rightFactor(b, product, scaled), [...batch, inner!, columns!], other.shape)
+  const ofB = () => sumTo(b, { ...other, name: rightFactor(b, product, scaled), shape: [...batch, inner!, columns!] }, other.shape)
   return [wanted[0] ? ofA() : undefined, wanted[1] ? ofB() : undefined]
 }
 
@@ -93,17 +93,4 @@ function byOneMatrix(b: GradientBuilder, { a, b: matrix, gradient, factor, wante
   }
   const ofB = () => b.op('Gemm', [rowsOf(a), rowsOf(gradient)], { transA: 1, ...alpha })
   return [wanted[0] ? ofA() : undefined, wanted[1] ? ofB() : undefined]
-}
-
-/** A value that was made by a multiplication by a literal, without it: a product takes the factor along for nothing. */
-function unscaled(b: GradientBuilder, value: string): { value: string; factor: number } {
-  const made = b.producer(value)
-  const scalarAt = (at: number) => {
-    const held = made && b.literal(made.inputs[at]!)
-    return held && held.shape.length === 0 ? Number(held.data[0]) : undefined
-  }
-  const [left, right] = made?.op === 'Mul' || made?.op === 'Div' ? [scalarAt(0), scalarAt(1)] : []
-  if (right !== undefined && right !== 0) return { value: made!.inputs[0]!, factor: made!.op === 'Mul' ? right : 1 / right }
-  if (left !== undefined && made!.op === 'Mul') return { value: made!.inputs[1]!, factor: left }
-  return { value, factor: 1 }
 }

@@ -28,7 +28,7 @@ export const unsqueeze: GradientRule = (b, call) => {
   return [axes.length === 0 ? call.gradients[0] : b.op('Squeeze', [call.gradients[0]!, wholes(b, axes)])]
 }
 
-export const expand = ofOne((b, { gradient, x, y }) => sumTo(b, gradient, y.shape, x.shape))
+export const expand = ofOne((b, { gradient, x, y }) => sumTo(b, { ...y, name: gradient }, x.shape))
 
 export const concat: GradientRule = (b, call) => {
   const gradient = call.gradients[0]!
