@@ -36,6 +36,17 @@ export function torchChunks(tensors: NamedTensors): Uint8Array[] {
     const known = storages.findIndex((other) => isSameMemory(other, tensor))
     return known < 0 ? storages.push(tensor) - 1 : known
   })
+  return archiveChunks(pickle, storages)
+}
+
+/** One tensor without a name, as `torch.save(tensor, file)` writes it. */
+export function torchTensorChunks(tensor: Tensor): Uint8Array[] {
+  const p = new PickleWriter()
+  writeTensor(p, tensor, 0)
+  return archiveChunks(p.finish(), [tensor])
+}
+
+function archiveChunks(pickle: Uint8Array, storages: readonly Tensor[]): Uint8Array[] {
   const text = (name: string, value: string): ZipContent => entry(name, new TextEncoder().encode(value))
   return zipChunks([
     entry('data.pkl', pickle),

@@ -1,0 +1,89 @@
+/**
+ * Encoding and decoding as pieces of a graph, wherever an SAE stands: alone, in a training step, or spliced into a model. Hook points, in
+ * firing order: `hook_sae_in`, `hook_hidden_pre`, `hook_hidden_post` (the latents), `hook_sae_out` (before the normalisation is undone,
+ * and before a transcoder's skip).
+ */
+
+import type { GraphBuilder } from '../graph/builder.js'
+import type { Latents, MakeLatents, SaeSite } from './architectures/architecture.js'
+import { gatedLatents } from './architectures/gated.js'
+import { jumpReluLatents } from './architectures/jumprelu.js'
+import { affine, latentAxes } from './architectures/pre-activations.js'
+import { standardLatents } from './architectures/standard.js'
+import { add, subtract } from './expressions.js'
+import { denormalize, type NormalizedInput, normalizeInput } from './normalization.js'
+import type { Architecture, SaeConfig } from './sae.js'
+
+export type { SaeSite } from './architectures/architecture.js'
+
+const latentsOf: Readonly<Record<Architecture, MakeLatents>> = {
+  standard: standardLatents,
+  topk: standardLatents,
+  'batch-topk': standardLatents,
+  gated: gatedLatents,
+  jumprelu: jumpReluLatents,
+  matryoshka: standardLatents,
+}
+
+export interface EncoderInput {
+  /** As it came. */
+  readonly x: string
+  readonly normalized: NormalizedInput
+  /** `hook_sae_in`: normalised, the decoder's bias taken away. */
+  readonly saeIn: string
+}
+
+export interface Encoded extends EncoderInput, Latents {}
+
+/** Normalises the input and takes the decoder's bias from it. */
+export function encoderInput(b: GraphBuilder, x: string, config: SaeConfig, { prefix, axes }: SaeSite): EncoderInput {
+  const normalized = normalizeInput(b, x, config, `${prefix}input_scale`)
+  const shifted = config.subtractsDecoderBias
+    ? subtract(b, normalized.value, b.parameter(`${prefix}b_dec`, [config.dIn]))
+    : normalized.value
+  // An input of the graph, or a hook point of a model, is not this one.
+  const own = shifted === x ? b.op('Identity', [x]) : shifted
+  return { x, normalized, saeIn: b.hook(`${prefix}hook_sae_in`, axes, own) }
+}
+
+/** @param x  `[..., dIn]`, its axes those of the site */
+export function encode(b: GraphBuilder, x: string, config: SaeConfig, site: SaeSite): Encoded {
+  const input = encoderInput(b, x, config, site)
+  const latents = latentsOf[config.architecture](b, input.saeIn, config, site)
+  return { ...input, ...latents, latentActs: b.hook(`${site.prefix}hook_hidden_post`, latentAxes(site), latents.latentActs) }
+}
+
+/**
+ * The reconstruction of what was encoded, `[..., dOut]`.
+ * @param latentActs  those of `from`, or others in their place
+ * @param from        what `encode` made: the normalisation is undone with the input's statistics, and a skip reads the input
+ */
+export function decode(b: GraphBuilder, latentActs: string, from: EncoderInput, config: SaeConfig, site: SaeSite): string {
+  const weight = b.parameter(`${site.prefix}W_dec`, [config.dSae, config.dOut])
+  const product = affine(b, latentActs, { weight, bias: outputBias(b, config, site), site })
+  const out = b.hook(`${site.prefix}hook_sae_out`, site.axes, product)
+  return finish(b, out, from, config, site)
+}
+
+/** What is added after the decoder: `b_dec`, and of a transcoder a bias of its own. */
+export function outputBias(b: GraphBuilder, { transcoder, dOut }: SaeConfig, { prefix }: SaeSite): string {
+  return b.parameter(`${prefix}${transcoder ? 'b_dec_out' : 'b_dec'}`, [dOut])
+}
+
+/** From the decoder's output to the reconstruction: the skip, and the normalisation undone. */
+export function finish(b: GraphBuilder, out: string, { x, normalized }: EncoderInput, config: SaeConfig, { prefix }: SaeSite): string {
+  const { transcoder, dIn, dOut } = config
+  if (!transcoder) return denormalize(b, out, normalized)
+  const y = transcoder.skip === 'none' ? out : add(b, out, skip(b, x, { ...transcoder, weight: `${prefix}W_skip`, shape: [dOut, dIn] }))
+  return transcoder.denormalizes ? denormalize(b, y, normalized) : y
+}
+
+/** Of the input as it came, not normalised. */
+function skip(
+  b: GraphBuilder,
+  x: string,
+  { skip: kind, weight, shape }: { skip: 'none' | 'linear' | 'linear-and-identity'; weight: string; shape: readonly number[] },
+): string {
+  const linear = b.op('MatMul', [x, b.op('Transpose', [b.parameter(weight, shape)], { perm: [1, 0] })])
+  return kind === 'linear' ? linear : add(b, linear, x)
+}
