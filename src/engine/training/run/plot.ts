@@ -1,0 +1,182 @@
+/**
+ * Curves as a picture: an SVG with a panel for each quantity, drawn here because it is all that is needed of plotting. Curves whose names
+ * differ only in what stands before a slash (`loss`, `evaluation/loss`) share a panel. A quantity that is positive and spans more than
+ * two decades is drawn on a logarithmic axis.
+ */
+
+import type { CurveColumns } from './curves.js'
+
+export interface PlotOptions {
+  readonly title: string
+}
+
+interface Series {
+  readonly name: string
+  readonly points: readonly (readonly [x: number, y: number])[]
+}
+
+interface Panel {
+  readonly name: string
+  readonly series: readonly Series[]
+}
+
+/** An axis: from numbers to places, with the numbers that are written beside it. */
+interface Axis {
+  readonly place: (value: number) => number
+  readonly ticks: readonly number[]
+}
+
+const [panelWidth, panelHeight] = [460, 260]
+const margin = { left: 62, right: 16, top: 30, bottom: 38 }
+const [plotWidth, plotHeight] = [panelWidth - margin.left - margin.right, panelHeight - margin.top - margin.bottom]
+const headerHeight = 44
+/** Distinguishable without colour vision (Okabe and Ito). */
+const colours = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000']
+/** More points than pixels say nothing. */
+const mostPoints = 400
+
+export function plotCurves(columns: CurveColumns, { title }: PlotOptions): string {
+  const panels = panelsOf(columns)
+  const nColumns = Math.min(2, Math.max(1, panels.length))
+  const width = nColumns * panelWidth
+  const height = headerHeight + Math.max(1, Math.ceil(panels.length / nColumns)) * panelHeight
+  const drawn = panels.map((panel, index) => {
+    const [x, y] = [(index % nColumns) * panelWidth, headerHeight + Math.floor(index / nColumns) * panelHeight]
+    return `<g transform="translate(${x} ${y})">${drawPanel(panel)}</g>`
+  })
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="system-ui, sans-serif" font-size="11" fill="#333">`,
+    `<rect width="${width}" height="${height}" fill="#fff"/>`,
+    `<text x="${margin.left}" y="28" font-size="16" font-weight="600">${escaped(title)}</text>`,
+    ...drawn,
+    '</svg>\n',
+  ].join('\n')
+}
+
+function panelsOf({ step: steps = [], ...columns }: CurveColumns): Panel[] {
+  const panels = new Map<string, Series[]>()
+  for (const [name, values] of Object.entries(columns)) {
+    const points = values.flatMap((value, index) => (value === null ? [] : [[steps[index]!, value] as const]))
+    if (points.length === 0) continue
+    const quantity = name.slice(name.lastIndexOf('/') + 1)
+    const series = panels.get(quantity) ?? []
+    panels.set(quantity, series)
+    series.push({ name, points })
+  }
+  return [...panels].map(([name, series]) => ({ name, series }))
+}
+
+function drawPanel({ name, series }: Panel): string {
+  const points = series.flatMap((one) => one.points)
+  const x = linearAxis(extent(points.map(([step]) => step)), plotWidth, 5)
+  const values = extent(points.map(([, value]) => value))
+  const up = values[0] > 0 && values[1] / values[0] > 100 ? logAxis(values, plotHeight) : linearAxis(padded(values), plotHeight, 5)
+  const y: Axis = { ticks: up.ticks, place: (value) => plotHeight - up.place(value) }
+  return [
+    `<text x="${margin.left}" y="18" font-size="13" font-weight="600">${escaped(name)}</text>`,
+    `<g transform="translate(${margin.left} ${margin.top})">`,
+    ...y.ticks.map((tick) => {
+      const at = rounded(y.place(tick))
+      return `<path d="M0 ${at}H${plotWidth}" stroke="#e6e6e6"/><text x="-8" y="${at + 4}" text-anchor="end">${label(tick)}</text>`
+    }),
+    ...x.ticks.map((tick) => {
+      const at = rounded(x.place(tick))
+      return `<path d="M${at} ${plotHeight}v4" stroke="#888"/><text x="${at}" y="${plotHeight + 17}" text-anchor="middle">${label(tick)}</text>`
+    }),
+    `<path d="M0 0V${plotHeight}H${plotWidth}" fill="none" stroke="#888"/>`,
+    `<text x="${plotWidth}" y="${plotHeight + 32}" text-anchor="end" fill="#666">step</text>`,
+    ...series.map((one, index) => drawSeries(one, { x, y, colour: colours[index % colours.length]! })),
+    ...(series.length > 1 ? legend(series) : []),
+    '</g>',
+  ].join('\n')
+}
+
+function drawSeries({ points }: Series, { x, y, colour }: { x: Axis; y: Axis; colour: string }): string {
+  const path = (through: Series['points']) =>
+    `M${through.map(([step, value]) => `${rounded(x.place(step))} ${rounded(y.place(value))}`).join('L')}`
+  if (points.length === 1) {
+    const [step, value] = points[0]!
+    return `<circle cx="${rounded(x.place(step))}" cy="${rounded(y.place(value))}" r="2.5" fill="${colour}"/>`
+  }
+  const line = (through: Series['points'], more: string) =>
+    `<path d="${path(through)}" fill="none" stroke="${colour}" stroke-linejoin="round" ${more}/>`
+  if (points.length <= mostPoints / 2) return line(points, 'stroke-width="1.8"')
+  // Many noisy points: their range in pale, a running mean on top.
+  return line(thinned(points), 'stroke-width="0.8" stroke-opacity="0.3"') + line(smoothed(points), 'stroke-width="1.8"')
+}
+
+function legend(series: readonly Series[]): string[] {
+  return series.map(({ name }, index) => {
+    const y = 8 + 15 * index
+    const colour = colours[index % colours.length]
+    return `<path d="M${plotWidth - 12} ${y}h12" stroke="${colour}" stroke-width="2.5"/><text x="${plotWidth - 18}" y="${y + 4}" text-anchor="end">${escaped(name)}</text>`
+  })
+}
+
+/** The lowest and the highest point of each stretch, in order. */
+function thinned(points: Series['points']): Series['points'] {
+  const perStretch = Math.ceil((2 * points.length) / mostPoints)
+  const kept: (readonly [number, number])[] = []
+  for (let from = 0; from < points.length; from += perStretch) {
+    const stretch = points.slice(from, from + perStretch)
+    const lowest = stretch.reduce((best, point) => (point[1] < best[1] ? point : best))
+    const highest = stretch.reduce((best, point) => (point[1] > best[1] ? point : best))
+    kept.push(...(lowest === highest ? [lowest] : lowest[0] < highest[0] ? [lowest, highest] : [highest, lowest]))
+  }
+  return kept
+}
+
+/** Means of stretches, at their middles. */
+function smoothed(points: Series['points']): Series['points'] {
+  const perStretch = Math.ceil((4 * points.length) / mostPoints)
+  const mean = (numbers: readonly number[]) => numbers.reduce((sum, number) => sum + number, 0) / numbers.length
+  return Array.from({ length: Math.ceil(points.length / perStretch) }, (_, index) => {
+    const stretch = points.slice(index * perStretch, (index + 1) * perStretch)
+    return [mean(stretch.map(([step]) => step)), mean(stretch.map(([, value]) => value))] as const
+  })
+}
+
+function linearAxis([low, high]: readonly [number, number], length: number, nTicks: number): Axis {
+  const span = high - low || 1
+  const rough = span / nTicks
+  const decade = 10 ** Math.floor(Math.log10(rough))
+  const step = decade * ([1, 2, 5, 10].find((factor) => factor * decade >= rough) ?? 10)
+  const first = Math.ceil(low / step - 1e-9)
+  const ticks = Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, index) => (first + index) * step)
+  return { ticks, place: (value) => ((value - low) / span) * length }
+}
+
+function logAxis([low, high]: readonly [number, number], length: number): Axis {
+  const [from, to] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))]
+  const every = Math.ceil((to - from) / 6)
+  const ticks = Array.from({ length: Math.floor((to - from) / every) + 1 }, (_, index) => 10 ** (from + index * every))
+  return { ticks, place: (value) => ((Math.log10(value) - from) / (to - from)) * length }
+}
+
+function extent(values: readonly number[]): [number, number] {
+  let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
+  for (const value of values) {
+    low = Math.min(low, value)
+    high = Math.max(high, value)
+  }
+  return [low, high]
+}
+
+/** Room above and below; an axis that nearly reaches 0 begins there. */
+function padded([low, high]: readonly [number, number]): [number, number] {
+  const room = (high - low || Math.abs(high) || 1) * 0.06
+  const bottom = low >= 0 && low < (high - low) / 2 ? 0 : low - room
+  return [bottom, high + room]
+}
+
+const rounded = (place: number) => Math.round(place * 100) / 100
+
+function label(value: number): string {
+  const size = Math.abs(value)
+  if (size === 0) return '0'
+  if (size >= 1e6) return `${Number((value / 1e6).toPrecision(4))}M`
+  if (size >= 1e4) return `${Number((value / 1e3).toPrecision(4))}k`
+  return size < 1e-3 ? value.toExponential(0).replace('e-', 'e−') : String(Number(value.toPrecision(4)))
+}
+
+const escaped = (text: string) => text.replace(/[&<>"]/g, (character) => `&#${character.codePointAt(0)};`)
