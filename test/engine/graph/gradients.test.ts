@@ -1,15 +1,15 @@
 import { describe, expect, test } from 'vitest'
-import type { Backend } from '../../../src/engine/backends/backend.js'
 import { GraphBuilder } from '../../../src/engine/graph/builder.js'
 import { differentiate, gradientName } from '../../../src/engine/graph/differentiate.js'
 import type { Graph } from '../../../src/engine/graph/graph.js'
 import { inferTypes } from '../../../src/engine/graph/infer.js'
 import { type OpName, operators, opNames } from '../../../src/engine/graph/operators.js'
 import { findProblems, validate } from '../../../src/engine/graph/validate.js'
-import { elementCount, type Tensor, tensor } from '../../../src/engine/tensor.js'
+import { type Tensor, tensor } from '../../../src/engine/tensor.js'
 import '../close-tensor.js'
 import { caseGraph, operatorCases } from '../backends/operator-cases.js'
 import { onnxruntime, reference, runOnce } from '../each-backend.js'
+import { differenceQuotients } from './difference-quotients.js'
 import { type GradientCase, gradientCases } from './gradient-cases.js'
 
 const withRule = opNames.filter((op) => operators[op].gradient !== 'none')
@@ -75,8 +75,26 @@ describe.each(withRule)('the gradient of %s', async (op) => {
       expect({ ...types.get(gradientName(name)) }).toMatchObject({ dtype: 'float64', shape: graph.inputs[name]!.shape })
     }
     const actual = await runOnce(plain, differentiated, { inputs: feeds })
-    const expected = await differenceQuotients(plain, graph, { feeds, by })
+    const expected = await differenceQuotients(plain, graph, { inputs: feeds, by })
     for (const name of by) expect(actual[gradientName(name)], name).toBeCloseTensor(expected[name]!, { tolerance: 1e-7 })
+  })
+
+  test.each([...gradientCases[op]!])('on $title: can be differentiated again', async (each: GradientCase) => {
+    const { graph, feeds, by } = lossOf(op, each, 'float64')
+    const once = differentiate(graph, 'loss', by)
+    const twice = differentiate(
+      squares(
+        once,
+        by.map((name) => gradientName(name)),
+      ),
+      'squares',
+      by,
+      { prefix: 'again/' },
+    )
+    expect(findProblems(twice)).toEqual([])
+    const actual = await runOnce(plain, twice, { inputs: feeds })
+    const expected = await differenceQuotients(plain, { ...twice, outputs: ['squares'] }, { inputs: feeds, by })
+    for (const name of by) expect(actual[gradientName(name, 'again/')], name).toBeCloseTensor(expected[name]!, { tolerance: 1e-6 })
   })
 
   test.each([...gradientCases[op]!])('on $title: ONNX Runtime agrees with the reference', async (each: GradientCase) => {
@@ -90,27 +108,15 @@ describe.each(withRule)('the gradient of %s', async (op) => {
   })
 })
 
-/** Of the first output, by central differences. */
-async function differenceQuotients(
-  backend: Backend,
-  graph: Graph,
-  { feeds, by }: { feeds: Readonly<Record<string, Tensor>>; by: readonly string[] },
-): Promise<Record<string, Tensor>> {
-  const step = 1e-5
-  const [program, weights] = await Promise.all([backend.compile(graph), backend.upload({})])
-  const lossAt = async (inputs: Readonly<Record<string, Tensor>>) => {
-    const results = await program.run({ inputs, weights, fetch: graph.outputs })
-    return Number(results[graph.outputs[0]!]!.data[0])
-  }
-  const quotients: Record<string, Tensor> = {}
-  for (const name of by) {
-    const { shape, data } = feeds[name]!
-    const quotient = new Float64Array(elementCount(shape))
-    for (let at = 0; at < quotient.length; at++) {
-      const moved = (by: number) => ({ ...feeds, [name]: tensor('float64', shape, (data as Float64Array).with(at, Number(data[at]) + by)) })
-      quotient[at] = ((await lossAt(moved(step))) - (await lossAt(moved(-step)))) / (2 * step)
-    }
-    quotients[name] = tensor('float64', shape, quotient)
-  }
-  return quotients
+/** With one more output: the sum of the squares of some of its values. */
+function squares(graph: Graph, values: readonly string[]): Graph {
+  const types = inferTypes(graph)
+  const around = { ...graph, whereMade: (value: string) => (types.has(value) ? ('before' as const) : undefined) }
+  const b = new GraphBuilder(graph.name, { around, prefix: 'squares/' })
+  const parts = values.map((value) => b.op('ReduceSumSquare', [value], { keepdims: 0 }))
+  const output = b.named(
+    'squares',
+    parts.reduce((left, right) => b.op('Add', [left, right])),
+  )
+  return { ...graph, nodes: [...graph.nodes, ...b.nodes()], outputs: [...graph.outputs, output] }
 }

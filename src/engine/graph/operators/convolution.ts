@@ -62,7 +62,7 @@ export const convolutions = {
     },
     gradient: gradients.conv,
   },
-  /** The way back: x `[batch, cOut, ...]`, the weight of a Conv `[cOut, cIn / group, ...kernel]`, bias `[cIn]`; each element of x adds a kernel. */
+  /** The way back: x `[batch, cOut, ...]`, a Conv's weight `[cOut, cIn / group, ...kernel]`, bias `[cIn]`; each element of x adds a kernel. */
   ConvTranspose: {
     inputs: [2, 3],
     outputs: [1, 1],
@@ -71,11 +71,11 @@ export const convolutions = {
     infer: (call) => {
       const { x, weight, bias, kernel, group, strides, pads, dilations, sizes, rank } = convolution(call)
       const [cOut, cInPerGroup] = weight.shape
-      if (typeof cOut !== 'number' || typeof cInPerGroup !== 'number') refuse(`channels must be numbers, not ${show(weight.shape)}`)
-      if (group < 1 || (cOut as number) % group !== 0 || x.shape[1] !== cOut) {
+      const isGrouped = group > 1 && typeof cOut === 'number' && typeof cInPerGroup === 'number' && cOut % group === 0
+      if (x.shape[1] !== cOut || !(isGrouped || group === 1)) {
         refuse(`${x.shape[1]} channels with weight ${show(weight.shape)} in ${group} group(s)`)
       }
-      const channels = (cInPerGroup as number) * group
+      const channels = isGrouped ? cInPerGroup * group : cInPerGroup!
       checkBias(bias, channels)
       const more = ints(call, 'output_padding') ?? new Array<number>(rank).fill(0)
       const isRest =
