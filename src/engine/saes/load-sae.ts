@@ -150,7 +150,8 @@ function findLayout(folder: string, present: readonly string[]): { layout: SaeLa
   }
   throw new EngineError('MODEL_UNSUPPORTED', {
     what: `An SAE in the folder "${path.basename(folder)}"`,
-    supported: 'Expected weights.pt or n_images_<n>.pt with config.json (ViT-Prisma), or sae_weights.safetensors with cfg.json (SAELens).',
+    supported:
+      'Expected weights.pt or n_images_<n>.pt with config.json (ViT-Prisma), sae_weights.safetensors with cfg.json (SAELens), or sae.safetensors with sae.json.',
   })
 }
 

@@ -12,7 +12,7 @@ export type { SaeToWrite } from './layouts/layout.js'
 /**
  * The folder is there whole or not at all.
  * @param replace  whether a folder that holds files may be replaced
- * @throws MODEL_UNSUPPORTED when the layout cannot express this SAE; INPUT_INVALID, WEIGHTS_MISMATCH; STORAGE_FULL
+ * @throws MODEL_UNSUPPORTED when the layout cannot express this SAE (`refract` can express any); INPUT_INVALID, WEIGHTS_MISMATCH; STORAGE_FULL
  */
 export async function saveSae(
   folder: string,

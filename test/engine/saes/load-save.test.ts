@@ -49,35 +49,41 @@ describe.each(folders)('%s', (name) => {
     expect(JSON.parse(JSON.stringify(description))).toEqual(description)
   })
 
-  test.each(['vit-prisma', 'sae-lens'] as const)('written as %s it computes the same, or is refused for a reason', async (layout) => {
-    const sae = await loadSae(folderOf(name))
-    const { x } = await readTensors(`${name}.expected.safetensors`)
-    const folder = path.join(scratch, `${name}-${layout}`)
-    const { config, training } = sae.description
-    const written = {
-      config,
-      weights: sae.weights,
-      training,
-      ...(sae.logFeatureSparsity && { logFeatureSparsity: sae.logFeatureSparsity }),
-    }
-    const problem = await saveSae(folder, written, { layout }).then(() => undefined, problemOf)
-    if (problem !== undefined) {
-      expect(problem).toMatch(/^MODEL_UNSUPPORTED: Writing this SAE as .+ does \(.+\)/)
-      expect(
-        layout === 'sae-lens'
-          ? config.transcoder
-          : config.activation === 'batch-topk' || config.architecture === 'jumprelu' || config.dSae % config.dIn,
-      ).toBeTruthy()
-      return
-    }
-    const again = await loadSae(folder)
-    const [before, after] = [await compute(sae, x!), await compute(again, x!)]
-    for (const value of Object.keys(before)) expect(after[value]).toBeCloseTensor(before[value]!)
-    expect(again.description.training).toMatchObject(training)
-    expect(again.description.config.hookPoint).toBe(config.hookPoint)
-    expect(again.logFeatureSparsity).toEqual(sae.logFeatureSparsity)
-    expect(again.description.resolvedBy.filter(({ field }) => field !== 'W_skip')).toEqual([])
-  })
+  test.each(['vit-prisma', 'sae-lens', 'refract'] as const)(
+    'written as %s it computes the same, or is refused for a reason',
+    async (layout) => {
+      const sae = await loadSae(folderOf(name))
+      const { x } = await readTensors(`${name}.expected.safetensors`)
+      const folder = path.join(scratch, `${name}-${layout}`)
+      const { config, training } = sae.description
+      const written = {
+        config,
+        weights: sae.weights,
+        training,
+        ...(sae.logFeatureSparsity && { logFeatureSparsity: sae.logFeatureSparsity }),
+      }
+      const problem = await saveSae(folder, written, { layout }).then(() => undefined, problemOf)
+      if (problem !== undefined) {
+        expect(problem).toMatch(/^MODEL_UNSUPPORTED: Writing this SAE as .+ does \(.+\)/)
+        const isMissing = {
+          'vit-prisma':
+            config.architecture === 'jumprelu' || config.activation === 'batch-topk' || config.transcoder?.denormalizes === false,
+          'sae-lens': config.transcoder?.denormalizes === true,
+          refract: false,
+        }
+        expect(isMissing[layout]).toBe(true)
+        return
+      }
+      const again = await loadSae(folder)
+      const [before, after] = [await compute(sae, x!), await compute(again, x!)]
+      for (const value of Object.keys(before)) expect(after[value]).toBeCloseTensor(before[value]!)
+      expect(again.description.training).toMatchObject(training)
+      expect(again.description.config.hookPoint).toBe(config.hookPoint)
+      if (layout === 'refract') expect(again).toMatchObject({ weights: sae.weights, description: { config, training } })
+      expect(again.logFeatureSparsity).toEqual(sae.logFeatureSparsity)
+      expect(again.description.resolvedBy.filter(({ field }) => field !== 'W_skip')).toEqual([])
+    },
+  )
 })
 
 describe('what a configuration leaves open', () => {
@@ -289,4 +295,49 @@ test('the input scale is folded into what is written', async () => {
   const again = await loadSae(folder)
   expect(again.description.config.normalization).toBe('none')
   expect((await compute(again, x!)).reconstruction).toBeCloseTensor(reconstruction!)
+})
+
+describe('the layout refract', () => {
+  const config = {
+    architecture: 'jumprelu',
+    activation: 'relu',
+    dIn: 4,
+    dOut: 3,
+    dSae: 7,
+    normalization: 'layer_norm',
+    subtractsDecoderBias: true,
+    hookPoint: 'blocks.0.attn.hook_z',
+    flattensHeads: true,
+    transcoder: { hookPointOut: 'blocks.0.hook_mlp_out', skip: 'linear', denormalizes: true },
+  } as const satisfies SaeConfig
+  const weights = Object.fromEntries(
+    Object.entries(saeParameters(config)).map(([name, shape]) => {
+      const data = new Float32Array(shape.reduce((a, b) => a * b, 1)).map((_, at) => Math.sin(at + name.length))
+      return [name, { dtype: 'float32', shape, data } as Tensor<'float32'>]
+    }),
+  )
+
+  test('says what no library can', async () => {
+    const folder = path.join(scratch, 'own')
+    for (const layout of ['vit-prisma', 'sae-lens'] as const)
+      expect(await refusal(saveSae(folder, { config, weights }, { layout }))).toMatch(/MODEL_UNSUPPORTED/)
+    await saveSae(folder, { config, weights }, { layout: 'refract' })
+    const again = await loadSae(folder)
+    expect(again.description.config).toEqual(config)
+    expect(again.weights).toEqual(weights)
+  })
+
+  test('hears of everything that is wrong in its file', async () => {
+    const folder = path.join(scratch, 'own-wrong')
+    await saveSae(folder, { config, weights }, { layout: 'refract' })
+    const json = {
+      format: 'refract-sae',
+      version: 1,
+      config: { ...config, dIn: '4', subtractsDecoderBias: undefined, transcoder: { ...config.transcoder, skip: 'yes', more: 1 } },
+    }
+    await fs.writeFile(path.join(folder, 'sae.json'), JSON.stringify(json))
+    const message = await refusal(describeSae(folder))
+    expect(message).toMatch(/FILE_INVALID: sae\.json: .*config\.dIn is "4"; expected a number/)
+    expect(message).toMatch(/config\.subtractsDecoderBias is missing; .*more is not a field.*config\.transcoder\.skip is "yes"/)
+  })
 })

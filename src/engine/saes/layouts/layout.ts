@@ -10,7 +10,7 @@ import type { PlainData } from '../../io/pickle-values.js'
 import type { Tensor } from '../../tensor.js'
 import type { SaeConfig, TranscoderConfig } from '../sae.js'
 
-export type SaeLayoutName = 'vit-prisma' | 'sae-lens'
+export type SaeLayoutName = 'vit-prisma' | 'sae-lens' | 'refract'
 
 export type Weights = Readonly<Record<string, Tensor<'float32'>>>
 

@@ -22,7 +22,7 @@ export function writeSaeLens(sae: SaeToWrite): WrittenFile[] {
   if (problems.length > 0) {
     throw new EngineError('MODEL_UNSUPPORTED', {
       what: `Writing this SAE as SAELens does (${problems.join('; ')})`,
-      supported: 'Write it in the layout "vit-prisma", or as safetensors.',
+      supported: 'Write it in the layout "vit-prisma", or in "refract", which can say everything.',
     })
   }
   const { config, weights } = asSaeLens(sae)

@@ -3,7 +3,7 @@
 import { EngineError } from '../../errors.js'
 import { torchChunks, torchTensorChunks } from '../../io/torch-writer.js'
 import type { Tensor } from '../../tensor.js'
-import { foldInputScale, withDecoderBiasSubtracted } from '../fold.js'
+import { foldIdentityIntoSkip, foldInputScale, withDecoderBiasSubtracted } from '../fold.js'
 import type { SaeConfig } from '../sae.js'
 import type { SaeToWrite, SaeTraining, WrittenFile } from './layout.js'
 
@@ -20,15 +20,15 @@ export function writeVitPrisma(sae: SaeToWrite): WrittenFile[] {
   if (problems.length > 0) {
     throw new EngineError('MODEL_UNSUPPORTED', {
       what: `Writing this SAE as ViT-Prisma does (${problems.join('; ')})`,
-      supported: 'Write it in the layout "sae-lens", or as safetensors.',
+      supported: 'Write it in the layout "sae-lens", or in "refract", which can say everything.',
     })
   }
-  const { config, weights } = withDecoderBiasSubtracted(true, foldInputScale(sae))
+  const { config, weights } = withDecoderBiasSubtracted(true, foldIdentityIntoSkip(foldInputScale(sae)))
   const stored: [string, Tensor][] = nameMap(config).map((name) => [name, weights[name]!])
   // The library's module has it, and loads strictly.
   if (config.architecture === 'gated') stored.push(['b_enc', zeros(config.dSae)])
   const files: WrittenFile[] = [
-    { name: 'config.json', content: `${JSON.stringify(configJson(config, sae.config, sae.training ?? {}), undefined, 2)}\n` },
+    { name: 'config.json', content: `${JSON.stringify(configJson(config, sae.training ?? {}), undefined, 2)}\n` },
     { name: 'weights.pt', content: torchChunks(stored) },
   ]
   if (sae.logFeatureSparsity) {
@@ -57,10 +57,9 @@ function* inexpressible(config: SaeConfig): Generator<string> {
   if (!layerOf(transcoder.hookPointOut)) yield `it names hook points within blocks, not "${transcoder.hookPointOut}"`
   if (!transcoder.denormalizes && config.normalization !== 'none')
     yield "its transcoders' outputs go through the inverse of the normalisation"
-  if (transcoder.skip === 'linear-and-identity') yield "it reads a skip as x W_skip', not as x (I + W_skip')"
 }
 
-function configJson(config: SaeConfig, asGiven: SaeConfig, { modelName, positions, datasetName, l1Coefficient }: SaeTraining) {
+function configJson(config: SaeConfig, { modelName, positions, datasetName, l1Coefficient }: SaeTraining) {
   const { layer, subtype } = layerOf(config.hookPoint)!
   const out = config.transcoder && layerOf(config.transcoder.hookPointOut)!
   return {
@@ -83,8 +82,6 @@ function configJson(config: SaeConfig, asGiven: SaeConfig, { modelName, position
     ...(datasetName !== undefined && { dataset_name: datasetName }),
     ...(l1Coefficient !== undefined && { l1_coefficient: l1Coefficient }),
     initialization_method: 'independent',
-    // Read by nobody but us: the library ignores fields it does not know.
-    ...(asGiven.widths && { matryoshka_widths: asGiven.widths }),
     _device: 'cpu',
     _dtype: 'float32',
   }
