@@ -45,8 +45,6 @@ const messages = {
 
   // --- training
   DATASET_INVALID: (d: { dataset: string; problem: string }) => `The data set ${d.dataset} cannot be used: ${d.problem}`,
-
-  // --- training
   CONFIG_INVALID: (d: { problems: readonly string[] }) =>
     `The configuration is not valid: ${d.problems.slice(0, 10).join('; ')}${d.problems.length > 10 ? `; and ${d.problems.length - 10} more` : ''}.`,
   TRAINING_DIVERGED: (d: { step: number; problem: string; checkpoint?: number }) =>

@@ -34,6 +34,13 @@ export async function decode(bytes: Uint8Array, limits: ImageLimits): Promise<Pi
   return { ...sizeOf(file), channels: 3, data: await file.reading(() => rgb(file)) }
 }
 
+/** Decodes to RGB, or to RGBA where the file has transparency (that of a palette included). @throws what `decode` throws */
+export async function decodeWithAlpha(bytes: Uint8Array, limits: ImageLimits): Promise<Pixels> {
+  const file = await open(bytes, limits)
+  const hasAlpha = file.header.hasAlpha && file.header.space !== 'cmyk'
+  return { ...sizeOf(file), channels: hasAlpha ? 4 : 3, data: await file.reading(() => (hasAlpha ? rgba(file) : rgb(file))) }
+}
+
 /** Decodes to what Pillow would resize: bands as the file has them. @throws what `decode` throws */
 export async function decodeStored(bytes: Uint8Array, limits: ImageLimits): Promise<StoredPicture> {
   const file = await open(bytes, limits)
@@ -52,6 +59,12 @@ export async function decodeStored(bytes: Uint8Array, limits: ImageLimits): Prom
 export async function inspectImage(bytes: Uint8Array, limits: ImageLimits): Promise<ImageInfo> {
   const file = await open(bytes, limits)
   await file.reading(() => rgb(file))
+  return { format: file.format, ...sizeOf(file) }
+}
+
+/** What a file's header says, after the refusals that need no pixel: a file that is damaged further on passes. @throws what `decode` throws */
+export async function inspectHeader(bytes: Uint8Array, limits: ImageLimits): Promise<ImageInfo> {
+  const file = await open(bytes, limits)
   return { format: file.format, ...sizeOf(file) }
 }
 

@@ -18,8 +18,8 @@ export async function preprocess(bytes: Uint8Array, how: Preprocessing, limits: 
   return normalize(await seen(bytes, how, limits), how)
 }
 
-/** The bytes that the model sees, RGB or L as `how.mode` says. */
-async function seen(bytes: Uint8Array, how: Preprocessing, limits: ImageLimits): Promise<Pixels> {
+/** The bytes that the model sees, RGB or L as `how.mode` says. @throws IMAGE_INVALID, IMAGE_TOO_LARGE */
+export async function seen(bytes: Uint8Array, how: Preprocessing, limits: ImageLimits): Promise<Pixels> {
   if (how.conversion === undefined) return fit(inMode(await decode(bytes, limits), how), how)
   const stored = await decodeStored(bytes, limits)
   return inMode(convertedToRgb(stored, fitStored(stored, how)), how)
@@ -37,6 +37,11 @@ function fitStored(stored: StoredPicture, how: Preprocessing): Pixels {
   const resize = how.resize?.kind === 'longestEdge' ? { ...how.resize, fill: fillOf(stored, how.resize.fill) } : how.resize
   const resample = mode === 'indexed' ? 'nearest' : how.resample
   return fit(pixels, { ...how, resize, resample }, isResized ? aroundResize(stored) : undefined)
+}
+
+/** The part of a picture in the model's mode that it sees, resized. @throws IMAGE_INVALID when it is too thin */
+export function fitted(image: Pixels, how: Preprocessing): Pixels {
+  return fit(image, how)
 }
 
 /** Resize and centre crop. `around` is done to the pixels before the resize, and to what is seen of them after it. */
@@ -70,14 +75,21 @@ function pad(image: Pixels, { output, left, top }: Geometry, fill: number | read
  * and torch (torchvision's `x / 255`) both come to, for every byte. There are 256 results a channel, so they are computed once.
  */
 export function normalize(image: Pixels, how: Preprocessing): Tensor<'float32'> {
+  const { width, height, channels } = image
+  const data = new Float32Array(channels * width * height)
+  writeNormalized(image, how, data, 0)
+  return { dtype: 'float32', shape: [channels, height, width], data }
+}
+
+/** `normalize`, into a part of a larger array. */
+export function writeNormalized(image: Pixels, how: Preprocessing, target: Float32Array, offset: number): void {
   const { width, height, channels, data } = image
   const plane = width * height
-  const out = new Float32Array(channels * plane)
   for (let channel = 0; channel < channels; channel++) {
     const mean = Math.fround(how.mean[channel]!)
     const std = Math.fround(how.std[channel]!)
     const valueOfByte = Float32Array.from({ length: 256 }, (_, byte) => Math.fround(Math.fround(byte * how.rescale) - mean) / std)
-    for (let pixel = 0; pixel < plane; pixel++) out[channel * plane + pixel] = valueOfByte[data[pixel * channels + channel]!]!
+    const start = offset + channel * plane
+    for (let pixel = 0; pixel < plane; pixel++) target[start + pixel] = valueOfByte[data[pixel * channels + channel]!]!
   }
-  return { dtype: 'float32', shape: [channels, height, width], data: out }
 }
