@@ -27,7 +27,7 @@ interface Axis {
 }
 
 const [panelWidth, panelHeight] = [460, 260]
-const margin = { left: 62, right: 16, top: 30, bottom: 38 }
+const margin = { left: 62, right: 22, top: 30, bottom: 38 }
 const [plotWidth, plotHeight] = [panelWidth - margin.left - margin.right, panelHeight - margin.top - margin.bottom]
 const headerHeight = 44
 /** Distinguishable without colour vision (Okabe and Ito). */
@@ -68,9 +68,9 @@ function panelsOf({ step: steps = [], ...columns }: CurveColumns): Panel[] {
 
 function drawPanel({ name, series }: Panel): string {
   const points = series.flatMap((one) => one.points)
-  const x = linearAxis(extent(points.map(([step]) => step)), plotWidth, 5)
+  const x = linearAxis(extent(points.map(([step]) => step)), { length: plotWidth, leastStep: 1 })
   const values = extent(points.map(([, value]) => value))
-  const up = values[0] > 0 && values[1] / values[0] > 100 ? logAxis(values, plotHeight) : linearAxis(padded(values), plotHeight, 5)
+  const up = values[0] > 0 && values[1] / values[0] > 100 ? logAxis(values, plotHeight) : linearAxis(padded(values), { length: plotHeight })
   const y: Axis = { ticks: up.ticks, place: (value) => plotHeight - up.place(value) }
   return [
     `<text x="${margin.left}" y="18" font-size="13" font-weight="600">${escaped(name)}</text>`,
@@ -86,7 +86,7 @@ function drawPanel({ name, series }: Panel): string {
     `<path d="M0 0V${plotHeight}H${plotWidth}" fill="none" stroke="#888"/>`,
     `<text x="${plotWidth}" y="${plotHeight + 32}" text-anchor="end" fill="#666">step</text>`,
     ...series.map((one, index) => drawSeries(one, { x, y, colour: colours[index % colours.length]! })),
-    ...(series.length > 1 ? legend(series) : []),
+    ...(series.length > 1 ? legend(series, name) : []),
     '</g>',
   ].join('\n')
 }
@@ -105,12 +105,20 @@ function drawSeries({ points }: Series, { x, y, colour }: { x: Axis; y: Axis; co
   return line(thinned(points), 'stroke-width="0.8" stroke-opacity="0.3"') + line(smoothed(points), 'stroke-width="1.8"')
 }
 
-function legend(series: readonly Series[]): string[] {
-  return series.map(({ name }, index) => {
-    const y = 8 + 15 * index
-    const colour = colours[index % colours.length]
-    return `<path d="M${plotWidth - 12} ${y}h12" stroke="${colour}" stroke-width="2.5"/><text x="${plotWidth - 18}" y="${y + 4}" text-anchor="end">${escaped(name)}</text>`
-  })
+/** In the line of the panel's title where there is room; else one under the other in the plot's corner. */
+function legend(series: readonly Series[], panelName: string): string[] {
+  const widths = series.map(({ name }) => 34 + 6 * name.length)
+  const isRow = widths.reduce((sum, width) => sum + width, 0) < plotWidth - 9 * panelName.length
+  const entry = ({ name }: Series, index: number, x: number, y: number) =>
+    `<path d="M${x - 14} ${y}h14" stroke="${colours[index % colours.length]}" stroke-width="2.5"/>` +
+    `<text x="${x - 20}" y="${y + 4}" text-anchor="end">${escaped(name)}</text>`
+  if (isRow) {
+    const right = (index: number) => plotWidth - widths.slice(index + 1).reduce((sum, width) => sum + width, 0)
+    return series.map((one, index) => entry(one, index, right(index), -16))
+  }
+  const width = Math.max(...widths)
+  const backdrop = `<rect x="${plotWidth - width}" y="0" width="${width}" height="${15 * series.length + 4}" fill="#fff" fill-opacity="0.8"/>`
+  return [backdrop, ...series.map((one, index) => entry(one, index, plotWidth, 10 + 15 * index))]
 }
 
 /** The lowest and the highest point of each stretch, in order. */
@@ -136,9 +144,9 @@ function smoothed(points: Series['points']): Series['points'] {
   })
 }
 
-function linearAxis([low, high]: readonly [number, number], length: number, nTicks: number): Axis {
+function linearAxis([low, high]: readonly [number, number], { length, leastStep = 0 }: { length: number; leastStep?: number }): Axis {
   const span = high - low || 1
-  const rough = span / nTicks
+  const rough = Math.max(span / 5, leastStep)
   const decade = 10 ** Math.floor(Math.log10(rough))
   const step = decade * ([1, 2, 5, 10].find((factor) => factor * decade >= rough) ?? 10)
   const first = Math.ceil(low / step - 1e-9)
@@ -148,7 +156,7 @@ function linearAxis([low, high]: readonly [number, number], length: number, nTic
 
 function logAxis([low, high]: readonly [number, number], length: number): Axis {
   const [from, to] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))]
-  const every = Math.ceil((to - from) / 6)
+  const every = Math.ceil((to - from) / 8)
   const ticks = Array.from({ length: Math.floor((to - from) / every) + 1 }, (_, index) => 10 ** (from + index * every))
   return { ticks, place: (value) => ((Math.log10(value) - from) / (to - from)) * length }
 }
