@@ -14,6 +14,7 @@ import { type Tensor, tensor } from '../tensor.js'
 import { isJsonObject } from './config-fields.js'
 import { type JsonObject, readJsonFile, readTextFile } from './json-file.js'
 import { cleanText, wellFormed } from './text-cleaning.js'
+import { clipTokenizerJson, endToken, startToken } from './tokenizer-json.js'
 import { checkPatterns } from './tokenizer-patterns.js'
 
 export interface ClipTokenizer {
@@ -35,9 +36,6 @@ export interface TokenizerSetting {
 /** A context is 77 tokens; this many characters are more than any text that says something in it. */
 const MAX_CHARACTERS = 20_000
 const MAX_FILE_BYTES = 64 * 2 ** 20
-
-const START = '<|startoftext|>'
-const END = '<|endoftext|>'
 
 /**
  * Reads a folder's tokenizer. A folder without one, or with one that is not CLIP's, still has a text tower for token ids: its tokenizer
@@ -62,6 +60,11 @@ export function refusingTokenizer({ contextLength }: { readonly contextLength: n
       throw new EngineError('TEXT_INVALID', { problem })
     },
   }
+}
+
+/** A tokenizer over a vocabulary in memory, as transformers' would be. @throws FILE_INVALID when it does not fit the model */
+export function tokenizerOf(json: JsonObject, { contextLength, vocabSize }: Omit<TokenizerSetting, 'style'>): ClipTokenizer {
+  return clipTokenizer(json, {}, { contextLength, vocabSize, style: 'transformers', special: specialTokens({}) })
 }
 
 function clipTokenizer(json: JsonObject, config: JsonObject, setting: TokenizerSetting & { special: SpecialTokens }): ClipTokenizer {
@@ -118,6 +121,11 @@ function forTransformers(text: string): string {
   return wellFormed(text).replaceAll('\u03a3', '\u03c3')
 }
 
+/** A text as the tokenizer sees it before it looks for words. */
+export function normalizedText(text: string): string {
+  return forTransformers(text).normalize('NFC').replaceAll(/\s+/gu, ' ').toLowerCase()
+}
+
 interface SpecialTokens {
   readonly start: string
   readonly end: string
@@ -131,7 +139,7 @@ function specialTokens(values: JsonObject): SpecialTokens {
     const content = isJsonObject(value) ? value.content : value
     return typeof content === 'string' ? content : fallback
   }
-  return { start: text('bos_token', START), end: text('eos_token', END), pad: text('pad_token', END) }
+  return { start: text('bos_token', startToken), end: text('eos_token', endToken), pad: text('pad_token', endToken) }
 }
 
 function isClip(json: JsonObject): boolean {
@@ -170,49 +178,10 @@ async function fromVocabulary(folder: string, { start, end }: SpecialTokens): Pr
   const merges = await readTextFile(folder, 'merges.txt', MAX_FILE_BYTES)
   if (vocab === undefined || merges === undefined) return undefined
   const lines = merges.split('\n').filter((line) => line !== '' && !line.startsWith('#version'))
-  const added = (content: string) => ({
-    id: idOf(vocab, content),
-    content,
-    single_word: false,
-    lstrip: false,
-    rstrip: false,
-    normalized: false,
-    special: true,
+  return clipTokenizerJson({
+    vocab,
+    merges: lines.map((line) => line.split(' ')),
+    start: { token: start, id: idOf(vocab, start) },
+    end: { token: end, id: idOf(vocab, end) },
   })
-  const split = "<\\|startoftext\\|>|<\\|endoftext\\|>|'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+"
-  return {
-    version: '1.0',
-    added_tokens: [added(start), added(end)],
-    normalizer: {
-      type: 'Sequence',
-      normalizers: [{ type: 'NFC' }, { type: 'Replace', pattern: { Regex: '\\s+' }, content: ' ' }, { type: 'Lowercase' }],
-    },
-    pre_tokenizer: {
-      type: 'Sequence',
-      pretokenizers: [
-        { type: 'Split', pattern: { Regex: split }, behavior: 'Removed', invert: true },
-        { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
-      ],
-    },
-    post_processor: {
-      type: 'RobertaProcessing',
-      sep: [end, idOf(vocab, end)],
-      cls: [start, idOf(vocab, start)],
-      trim_offsets: false,
-      add_prefix_space: false,
-    },
-    decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
-    model: {
-      type: 'BPE',
-      dropout: null,
-      unk_token: end,
-      continuing_subword_prefix: '',
-      end_of_word_suffix: '</w>',
-      fuse_unk: false,
-      byte_fallback: false,
-      ignore_merges: false,
-      vocab,
-      merges: lines.map((line) => line.split(' ')),
-    },
-  }
 }
