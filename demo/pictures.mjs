@@ -4,7 +4,8 @@
  *   npm --prefix demo ci && node demo/pictures.mjs
  *
  * Writes demo/.pictures/<artist>/<code points>.png and demo/.pictures/index.json:
- *   [{ code, name, category, subcategory, pictures: { <artist>: [file, ...] } }]
+ *   [{ code, name, short, keywords, category, subcategory, pictures: { <artist>: [file, ...] } }]
+ * Names are emoji-data's, keywords OpenMoji's tags.
  * The first picture of an artist is the emoji itself; the others are its skin-tone variants.
  * Artists: Noto (Apache-2.0), OpenMoji color and black (CC BY-SA 4.0), Fluent flat, modern and high-contrast (MIT); Twemoji (CC-BY 4.0) is the
  * unseen artist of the tests.
@@ -23,7 +24,13 @@ const out = path.join(import.meta.dirname, '.pictures')
 const readJson = (file) => JSON.parse(fs.readFileSync(path.join(packages, file), 'utf8'))
 
 const emoji = readJson('emoji-datasource-google/emoji.json').filter((entry) => entry.category !== 'Component')
-const annotations = new Map(readJson('openmoji/data/openmoji.json').map((entry) => [entry.hexcode, entry.annotation]))
+const openmoji = readJson('openmoji/data/openmoji.json')
+const annotations = new Map(openmoji.map((entry) => [entry.hexcode, entry.annotation]))
+const tags = new Map(openmoji.map((entry) => [entry.hexcode, [entry.tags, entry.openmoji_tags].join(',')]))
+const keywordsOf = (code) => {
+  const words = (tags.get(code) ?? tags.get(withoutSelectors(code)) ?? '').split(',').map((word) => word.trim().toLowerCase())
+  return [...new Set(words)].filter((word) => word !== '')
+}
 const withoutSelectors = (code) => code.split('-').filter((part) => part !== 'FE0F').join('-')
 const slug = (name) => name.toLowerCase().normalize('NFD').replace(/[\u0300-\u036f’'.“”():,]/g, '').replace(/&/g, 'and').replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, '')
 const TONES = ['1F3FB', '1F3FC', '1F3FD', '1F3FE', '1F3FF']
@@ -70,7 +77,7 @@ for (const [done, entry] of emoji.entries()) {
     }
     if (pictures[artist]) counts[artist] = (counts[artist] ?? 0) + 1
   }
-  index.push({ code: entry.unified.toLowerCase(), name: entry.name, short: entry.short_names, category: entry.category, subcategory: entry.subcategory, pictures })
+  index.push({ code: entry.unified.toLowerCase(), name: entry.name, short: entry.short_names, keywords: keywordsOf(entry.unified), category: entry.category, subcategory: entry.subcategory, pictures })
   if (done % 100 === 0) process.stderr.write(`\r${done} of ${emoji.length} emoji`)
 }
 fs.writeFileSync(path.join(out, 'index.json'), JSON.stringify(index))
