@@ -12,8 +12,17 @@ import { modelsCommand, removeCommand } from './models.js'
 import { pushCommand } from './push.js'
 import { serveCommand } from './serve.js'
 import { listenForStop } from './stop-signals.js'
+import { trainCommands } from './train.js'
 
-export const commands: readonly Command[] = [serveCommand, importCommand, modelsCommand, removeCommand, pushCommand, ...keyCommands]
+export const commands: readonly Command[] = [
+  serveCommand,
+  importCommand,
+  modelsCommand,
+  removeCommand,
+  pushCommand,
+  ...trainCommands,
+  ...keyCommands,
+]
 
 /** What a process has, for tests to stand in for. */
 export interface Surroundings {

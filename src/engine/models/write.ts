@@ -41,6 +41,7 @@ export interface ModelToWrite extends Omit<ModelFacts, 'vision' | 'text'> {
 /** The layouts that are written; where none is asked for, the first that can express the model. */
 const writable = { 'hf-clip': hfClip, 'hf-vit': hfVit, 'vit-prisma': vitPrisma, refract } as const satisfies Record<string, WritableLayout>
 export type WritableLayoutName = keyof typeof writable
+export const writableLayouts = (): WritableLayoutName[] => Object.keys(writable) as WritableLayoutName[]
 
 export interface ModelFolderOptions {
   readonly layout?: WritableLayoutName
@@ -89,7 +90,7 @@ export async function writeModelFolder(folder: string, model: ModelToWrite, opti
 
 /** The layouts that can express a model, the most widely read first. `refract` is always among them. */
 export function layoutsFor(model: ModelFacts): WritableLayoutName[] {
-  return (Object.keys(writable) as WritableLayoutName[]).filter((name) => attempt(name, model).kind === 'writing')
+  return writableLayouts().filter((name) => attempt(name, model).kind === 'writing')
 }
 
 /**

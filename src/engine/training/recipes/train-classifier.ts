@@ -1,0 +1,98 @@
+/** `refract train model`: a vision transformer that names the class of a picture, from a configuration to a folder that can be imported. */
+
+import { EngineError } from '../../errors.js'
+import { initSchemes } from '../../models/initialize.js'
+import type { VisionConfig } from '../../models/model.js'
+import { createRandom } from '../../random.js'
+import { StrictFields } from '../../strict-fields.js'
+import { initialWeights } from '../model-objective.js'
+import type { Json } from '../run/checkpoints.js'
+import { openRun } from '../run/run-folder.js'
+import { trainModel } from '../train-model.js'
+import { readClassifier } from './architecture-fields.js'
+import { classificationAccuracy } from './evaluate-model.js'
+import { pictureBatches } from './picture-batches.js'
+import { dataFacts, readPictureFields } from './picture-data.js'
+import { type RecipeOptions, type RecipeResult, readSeed } from './recipe.js'
+import { readLength, readOptimizer, readRun, readSchedule, runSetting, stepsOf } from './run-fields.js'
+import { readExport, writeTrained } from './write-trained.js'
+
+function read(config: unknown) {
+  const fields = new StrictFields(config, '')
+  const model = fields.section('model')
+  if (model === undefined && !fields.has('model')) fields.problem('model', 'is missing; expected an architecture')
+  const read = {
+    seed: readSeed(fields),
+    vision: model && readClassifier(model),
+    init: model?.has('init') ? model.choice('init', initSchemes()) : undefined,
+    labelSmoothing: fields.number('labelSmoothing', { min: 0, max: 0.99, fallback: 0 }),
+    pictures: readPictureFields(fields),
+    length: readLength(fields),
+    nMicroBatches: fields.number('microBatches', { min: 1, max: 1024, integer: true, fallback: 1 }),
+    training: readOptimizer(fields.section('optimizer'), { kind: 'adamw', learningRate: 1e-3, clipNorm: 1 }),
+    schedule: readSchedule(fields.section('schedule'), { kind: 'warmup-cosine', warmupSteps: 100 }),
+    run: readRun(fields.section('run')),
+    written: readExport(fields.section('export')),
+  }
+  fields.check()
+  return read
+}
+
+/** @throws INPUT_INVALID with every problem of the configuration; what opening the data, training and writing throw */
+export async function trainClassifier(config: unknown, options: RecipeOptions): Promise<RecipeResult> {
+  const {
+    seed,
+    vision: visionFor,
+    init,
+    labelSmoothing,
+    pictures,
+    length,
+    nMicroBatches,
+    training,
+    schedule,
+    run: runFields,
+    written,
+  } = read(config)
+  const data = await pictures.open(options)
+  const { nClasses, classNames } = data.train
+  if (nClasses === undefined || nClasses < 2) throw invalid('data.train', 'has no two classes to tell apart')
+  if (data.test && data.test.classNames?.join('\n') !== classNames?.join('\n'))
+    throw invalid('data.test', 'has other classes than data.train')
+  const vision: VisionConfig = visionFor!(nClasses)
+  const random = createRandom(seed)
+  const source = pictureBatches(data, { pictures, vision, random: random.fork('data'), options })
+  const run = await openRun({
+    folder: options.folder,
+    identity: { config: config as Json, seed, data: dataFacts(data) },
+    code: options.code,
+    resume: options.resume,
+  })
+  const nSteps = stepsOf(length, source.train.stepsPerEpoch)
+  const objective = { kind: 'classification', vision, labelSmoothing } as const
+  const { outcome, weights } = await trainModel({
+    ...options,
+    title: 'classification',
+    run,
+    setting: { objective, ...training, schedule, nMicroBatches, run: runSetting(runFields, nSteps) },
+    batches: source.train,
+    weights: initialWeights(objective, random.fork('weights'), init ? { vision: init } : {}),
+    ...(source.test && { evaluate: classificationAccuracy(vision, source.test) }),
+  })
+  source.close()
+  if (outcome.ended === 'stopped') return { outcome, written: [] }
+  const folder = await writeTrained(options.folder, {
+    weights,
+    vision,
+    preprocessing: source.preprocessing,
+    ...(classNames && { classLabels: classNames }),
+    outcome,
+    data,
+    kind: 'image-classification',
+    written,
+  })
+  return { outcome, written: [folder] }
+}
+
+function invalid(path: string, problem: string): EngineError {
+  return new EngineError('INPUT_INVALID', { path, problem })
+}

@@ -1,0 +1,148 @@
+/**
+ * `refract train clip`: a vision and a text tower that learn which text belongs to which picture, with a tokenizer learned from the captions,
+ * from a configuration to a folder that can be imported.
+ */
+
+import { EngineError } from '../../errors.js'
+import { initSchemes } from '../../models/initialize.js'
+import { type TrainedTokenizer, trainedClipTokenizer, trainedTokenizerFiles, trainTokenizer } from '../../models/tokenizer-training.js'
+import { createRandom } from '../../random.js'
+import { StrictFields } from '../../strict-fields.js'
+import { tensor } from '../../tensor.js'
+import type { Batches } from '../data/batches.js'
+import type { Dataset } from '../data/dataset.js'
+import { initialWeights } from '../model-objective.js'
+import type { Json } from '../run/checkpoints.js'
+import { openRun } from '../run/run-folder.js'
+import { type BatchSource, trainModel } from '../train-model.js'
+import { readClipText, readClipVision } from './architecture-fields.js'
+import { clipAccuracy, facetClasses, type ZeroShotQuestion } from './evaluate-model.js'
+import { pictureBatches } from './picture-batches.js'
+import { dataFacts, readPictureFields } from './picture-data.js'
+import { type RecipeOptions, type RecipeResult, readSeed } from './recipe.js'
+import { readLength, readOptimizer, readRun, readSchedule, runSetting, stepsOf } from './run-fields.js'
+import { readExport, writeTrained } from './write-trained.js'
+
+function read(config: unknown) {
+  const fields = new StrictFields(config, '')
+  const model = fields.section('model')
+  if (model === undefined && !fields.has('model')) fields.problem('model', 'is missing; expected { embeddingSize, vision, text }')
+  const dEmbed = model?.number('embeddingSize', { min: 1, max: 65_536, integer: true }) ?? 1
+  const [vision, text] = (['vision', 'text'] as const).map((tower) => {
+    const section = model?.section(tower)
+    if (model && section === undefined && !model.has(tower)) model.problem(tower, 'is missing; expected an architecture')
+    return section
+  })
+  const evaluation = fields.section('evaluate')
+  const read = {
+    seed: readSeed(fields),
+    vision: vision && readClipVision(vision, dEmbed),
+    text: text && readClipText(text, dEmbed),
+    init: model?.has('init') ? model.choice('init', initSchemes()) : undefined,
+    sameBy: fields.has('sameBy') ? fields.string('sameBy') : undefined,
+    pictures: readPictureFields(fields),
+    length: readLength(fields),
+    nMicroBatches: fields.number('microBatches', { min: 1, max: 1024, integer: true, fallback: 1 }),
+    training: readOptimizer(fields.section('optimizer'), { kind: 'adamw', learningRate: 1e-3, clipNorm: 1 }),
+    schedule: readSchedule(fields.section('schedule'), { kind: 'warmup-cosine', warmupSteps: 100 }),
+    run: readRun(fields.section('run')),
+    zeroShot: readQuestions(evaluation),
+    retrieval: evaluation?.boolean('retrieval', true) ?? true,
+    written: readExport(fields.section('export')),
+  }
+  fields.check()
+  return read
+}
+
+function readQuestions(section: StrictFields | undefined): ZeroShotQuestion[] {
+  const questions = section?.sections('zeroShot') ?? []
+  return questions.map((question) => {
+    const templates = question.strings('templates', ['{}'])
+    const empty = templates.find((template) => !template.includes('{}'))
+    if (empty !== undefined) question.problem('templates', `"${empty}" has no {} for the value`)
+    return { facet: question.string('facet'), templates }
+  })
+}
+
+/** @throws INPUT_INVALID with every problem of the configuration; what opening the data, training and writing throw */
+export async function trainClip(config: unknown, options: RecipeOptions): Promise<RecipeResult> {
+  const recipe = read(config)
+  const { seed, pictures, sameBy } = recipe
+  const vision = recipe.vision!
+  const data = await pictures.open(options)
+  for (const { facet } of recipe.zeroShot) requireFacet(data.test ?? data.train, facet, 'evaluate.zeroShot.facet')
+  const vocabulary = trainTokenizer(captionsOf(data.train), { vocabSize: recipe.text!.maxVocabulary })
+  const { contextLength } = recipe.text!
+  const tokenizer = trainedClipTokenizer(vocabulary, contextLength)
+  const text = recipe.text!.config(vocabulary.vocabSize, endOf(vocabulary))
+  const random = createRandom(seed)
+  const source = pictureBatches(data, { pictures, vision, random: random.fork('data'), tokenizer, options })
+  const run = await openRun({
+    folder: options.folder,
+    identity: { config: config as Json, seed, data: dataFacts(data) },
+    code: options.code,
+    resume: options.resume,
+  })
+  const nSteps = stepsOf(recipe.length, source.train.stepsPerEpoch)
+  const objective = { kind: 'clip', vision, text, grouped: sameBy !== undefined } as const
+  const { schedule, nMicroBatches, init, training, zeroShot, retrieval } = recipe
+  const { outcome, weights } = await trainModel({
+    ...options,
+    title: 'CLIP',
+    run,
+    setting: { objective, ...training, schedule, nMicroBatches, run: runSetting(recipe.run, nSteps) },
+    batches: sameBy === undefined ? source.train : withGroups(source.train, data.train, sameBy),
+    weights: initialWeights(objective, random.fork('weights'), init ? { vision: init, text: init } : { vision: 'clip', text: 'clip' }),
+    ...(data.test &&
+      source.test && {
+        evaluate: clipAccuracy({ vision, text, tokenizer, dataset: data.test, batches: source.test, zeroShot, retrieval }),
+      }),
+  })
+  source.close()
+  if (outcome.ended === 'stopped') return { outcome, written: [] }
+  const folder = await writeTrained(options.folder, {
+    weights,
+    vision,
+    text: { config: text, files: trainedTokenizerFiles(vocabulary, contextLength) },
+    preprocessing: source.preprocessing,
+    outcome,
+    data,
+    kind: 'zero-shot-image-classification',
+    written: recipe.written,
+  })
+  return { outcome, written: [folder] }
+}
+
+function* captionsOf(dataset: Dataset): Generator<string> {
+  for (let index = 0; index < dataset.size; index++) {
+    for (const { text } of dataset.item(index).captions ?? []) yield text
+  }
+}
+
+const endOf = ({ end }: TrainedTokenizer) => end.id
+
+/** Batches that say which of their rows show the same thing: those with one value of a facet. */
+function withGroups(batches: Batches, dataset: Dataset, facet: string): BatchSource {
+  requireFacet(dataset, facet, 'sameBy')
+  const { labels } = facetClasses(dataset, facet)
+  return {
+    async at(step) {
+      const { items, pixels, tokens } = await batches.at(step)
+      const groups = tensor(
+        'int64',
+        [items.length],
+        BigInt64Array.from(items, (item) => BigInt(labels[item]!)),
+      )
+      return { pixels, groups, ...(tokens && { tokens }) }
+    },
+  }
+}
+
+function requireFacet(dataset: Dataset, facet: string, path: string): void {
+  for (let index = 0; index < dataset.size; index++) {
+    const { facets, name } = dataset.item(index)
+    if (facets[facet] !== undefined) continue
+    const problem = `"${facet}" is not known of ${name}; ${Object.keys(facets).join(', ') || 'nothing'} is`
+    throw new EngineError('INPUT_INVALID', { path, problem })
+  }
+}
