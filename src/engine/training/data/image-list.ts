@@ -9,7 +9,7 @@ import { EngineError } from '../../errors.js'
 import { nearest } from '../../nearest.js'
 import { type Caption, type DatasetItem, nothingFound } from './dataset.js'
 import type { Draft } from './examine.js'
-import { type ListFormat, type ListRow, readListRows } from './list-rows.js'
+import { type Complain, type ListFormat, type ListRow, readListRows } from './list-rows.js'
 import { byCodeUnit, isInside, whyOutside } from './picture-files.js'
 
 export interface ImageList extends ListFormat {
@@ -23,6 +23,7 @@ export interface ImageList extends ListFormat {
 
 const MAX_PROBLEMS_SHOWN = 10
 const MAX_CLASSES = 1_000_000
+const AT_A_TIME = 256
 /** The list is held in memory: its pictures are not. */
 const MAX_LIST_BYTES = 4 * 2 ** 30
 
@@ -37,19 +38,18 @@ export async function listImages(list: ImageList): Promise<Draft> {
   }
   await requireFile(list.file)
   const folder = path.dirname(path.resolve(list.file))
-  const realFolder = await realpath(folder)
   const pictures = new Map<string, Picture>()
   try {
     for await (const row of readListRows(list.file, list, complain)) {
       const why = whyOutside(row.file)
       if (why !== undefined) complain(row.line, `the file ${JSON.stringify(row.file.slice(0, 200))} ${why}`)
-      else if (!(await isInside(realFolder, path.join(folder, row.file)))) complain(row.line, `"${row.file}" is a link out of the folder`)
       else addRow(pictures, row, complain)
     }
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error
     throw new EngineError('FILE_INVALID', { file: name, problem: `${error.message}.` })
   }
+  await requireInside(pictures, folder, complain)
   const classes = classesOf(pictures, list, complain)
   const items = [...pictures.values()].map((picture) => itemOf(picture, folder, classes))
   if (nProblems > 0) {
@@ -81,11 +81,7 @@ interface Picture {
   readonly captions: Caption[]
 }
 
-function addRow(
-  pictures: Map<string, Picture>,
-  { file, line, label, captions }: ListRow,
-  complain: (line: number, problem: string) => void,
-): void {
+function addRow(pictures: Map<string, Picture>, { file, line, label, captions }: ListRow, complain: Complain): void {
   const earlier = pictures.get(file)
   if (earlier === undefined) {
     pictures.set(file, { file, line, label, captions: [...captions] })
@@ -103,6 +99,19 @@ function addRow(
   earlier.captions.push(...fresh)
 }
 
+/** Links are resolved many at a time: a list may have a million files. */
+async function requireInside(pictures: ReadonlyMap<string, Picture>, folder: string, complain: Complain): Promise<void> {
+  const realFolder = await realpath(folder)
+  const all = [...pictures.values()]
+  for (let start = 0; start < all.length; start += AT_A_TIME) {
+    const some = all.slice(start, start + AT_A_TIME)
+    const inside = await Promise.all(some.map(({ file }) => isInside(realFolder, path.join(folder, file))))
+    some.forEach(({ file, line }, index) => {
+      if (!inside[index]) complain(line, `"${file}" is a link out of the folder`)
+    })
+  }
+}
+
 interface Classes {
   readonly n: number
   readonly names?: readonly string[]
@@ -111,11 +120,7 @@ interface Classes {
 }
 
 /** Undefined where no picture has a label. */
-function classesOf(
-  pictures: ReadonlyMap<string, Picture>,
-  list: ImageList,
-  complain: (line: number, problem: string) => void,
-): Classes | undefined {
+function classesOf(pictures: ReadonlyMap<string, Picture>, list: ImageList, complain: Complain): Classes | undefined {
   const { classNames } = list
   const labels = new Set<string | number>()
   for (const { label } of pictures.values()) if (label !== undefined) labels.add(label)
@@ -152,7 +157,7 @@ function whyNotBelow(label: string | number, n: number): string | undefined {
 
 function requireLabels(
   pictures: ReadonlyMap<string, Picture>,
-  complain: (line: number, problem: string) => void,
+  complain: Complain,
   why: (label: string | number) => string | undefined,
 ): void {
   for (const { label, line, file } of pictures.values()) {
