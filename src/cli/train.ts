@@ -1,4 +1,4 @@
-/** `refract train model | clip`: from a configuration file to a folder that can be imported. */
+/** `refract train model | clip | sae`: from a configuration file to a folder that can be imported. */
 
 import { execFile } from 'node:child_process'
 import os from 'node:os'
@@ -8,6 +8,7 @@ import { chooseBackend } from '../engine/host/choose-backend.js'
 import type { RecipeOptions, RecipeResult } from '../engine/training/recipes/recipe.js'
 import { trainClassifier } from '../engine/training/recipes/train-classifier.js'
 import { trainClip } from '../engine/training/recipes/train-clip.js'
+import { trainSaesRecipe } from '../engine/training/recipes/train-saes-recipe.js'
 import { version } from '../operations/capabilities.js'
 import { type Command, type CommandContext, UsageError } from './command.js'
 import { overrideOptions, readTrainingConfig } from './training-config.js'
@@ -22,6 +23,7 @@ interface Recipe {
 const recipes: readonly Recipe[] = [
   { name: 'model', summary: 'Train a vision transformer to classify pictures.', train: trainClassifier },
   { name: 'clip', summary: 'Train a CLIP: a vision and a text tower on pictures with captions.', train: trainClip },
+  { name: 'sae', summary: "Train SAEs and transcoders on a model's activations, several in one pass.", train: trainSaesRecipe },
 ]
 
 const details = [

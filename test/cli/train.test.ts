@@ -4,6 +4,7 @@ import path from 'node:path'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { loadModel } from '../../src/engine/models/load.js'
+import { loadSae } from '../../src/engine/saes/load-sae.js'
 import { startCli } from './run-cli.js'
 
 let folder: string
@@ -54,7 +55,7 @@ const clip = {
   steps: 30,
 }
 
-async function train(kind: 'model' | 'clip', config: unknown, { name, flags = [] }: { name: string; flags?: readonly string[] }) {
+async function train(kind: 'model' | 'clip' | 'sae', config: unknown, { name, flags = [] }: { name: string; flags?: readonly string[] }) {
   const file = path.join(folder, `${name}.yaml`)
   await fs.writeFile(file, JSON.stringify(config))
   const cli = startCli(['train', kind, '--config', file, '--out', path.join(folder, name), '--json', ...flags])
@@ -152,6 +153,83 @@ describe('refract train clip', () => {
     const { code, err } = await train('clip', { ...clip, evaluate: { zeroShot: [{ facet: 'colour' }] } }, { name: 'facet' })
     expect(code).toBe(1)
     expect(err).toContain('"colour" is not known of')
+  })
+})
+
+describe('refract train sae', () => {
+  const saes = {
+    model: 'classifier/model',
+    data: { kind: 'folder', folder: 'pictures' },
+    batchSize: 20,
+    picturesPerBatch: 8,
+    bufferMb: 1,
+    steps: 40,
+    learningRate: 0.01,
+    saes: [
+      { name: 'standard', hookPoint: 'blocks.0.hook_resid_post', architecture: 'standard', dSae: 32, sparsityCoefficient: 0.001 },
+      { name: 'topk', hookPoint: 'blocks.0.hook_mlp_out', architecture: 'topk', k: 4, expansionFactor: 2 },
+      {
+        name: 'transcoder',
+        hookPoint: 'blocks.0.ln2.hook_normalized',
+        architecture: 'topk',
+        k: 4,
+        dSae: 32,
+        transcoder: { hookPointOut: 'blocks.0.hook_mlp_out' },
+      },
+    ],
+  }
+
+  test('trains several SAEs and a transcoder in one pass; each loss falls, and each loads again', async () => {
+    const { code, err, result, run } = await train('sae', saes, { name: 'saes' })
+    expect(err).toContain('step 40 of 40')
+    expect(code).toBe(0)
+    expect(result.written).toHaveLength(3)
+    const curves = JSON.parse(await fs.readFile(path.join(run, 'curves.json'), 'utf8'))
+    for (const { name, hookPoint, architecture } of saes.saes) {
+      expect(curves[`${name}/loss`].at(-1)).toBeLessThan(curves[`${name}/loss`][0])
+      const { description } = await loadSae(path.join(run, 'saes', name))
+      expect(description.config).toMatchObject({ hookPoint, architecture, dSae: 32 })
+    }
+  })
+
+  test('a layout that cannot say what is asked for is refused before anything is trained', async () => {
+    const jumpRelu = { name: 'jump', hookPoint: 'blocks.0.hook_resid_post', architecture: 'jumprelu', dSae: 32, sparsityCoefficient: 0.1 }
+    const { code, err, run } = await train('sae', { ...saes, saes: [jumpRelu], layout: 'vit-prisma' }, { name: 'unsayable' })
+    expect(code).toBe(1)
+    expect(err).toMatch(/jumprelu/i)
+    await expect(fs.access(run)).rejects.toThrow()
+  })
+
+  test('mistakes in any of the SAEs are told together', async () => {
+    const mistaken = [
+      { name: 'one', hookPoint: 'blocks.0.hook_resid_post', architecture: 'standard', dSae: 8 },
+      {
+        name: 'one',
+        hookPoint: 'blocks.0.hook_resid_post',
+        architecture: 'topk',
+        dSae: 8,
+        expansionFactor: 2,
+        optimizer: { learningRate: 1 },
+      },
+    ]
+    const { code, err } = await train('sae', { ...saes, saes: mistaken }, { name: 'several' })
+    expect(code).toBe(1)
+    for (const part of [
+      'sparsityCoefficient',
+      'two of them have the name "one"',
+      'excludes expansionFactor',
+      'saes[1].k',
+      'learningRateFactor',
+    ]) {
+      expect(err).toContain(part)
+    }
+  })
+
+  test('a hook point that the model does not have is refused with the nearest', async () => {
+    const [first] = saes.saes
+    const { code, err } = await train('sae', { ...saes, saes: [{ ...first, hookPoint: 'blocks.0.hook_resid_pots' }] }, { name: 'hook' })
+    expect(code).toBe(1)
+    expect(err).toContain('blocks.0.hook_resid_post')
   })
 })
 

@@ -3,6 +3,7 @@
 import path from 'node:path'
 import { EngineError } from '../errors.js'
 import { writeFolderAtomically, writeThrough } from '../io/atomic-write.js'
+import { zeros } from '../tensor.js'
 import type { SaeLayoutName, SaeToWrite } from './layouts/layout.js'
 import { saeLayouts } from './layouts/registry.js'
 import { checkSaeConfig, type SaeConfig, saeParameters } from './sae.js'
@@ -29,6 +30,16 @@ export async function saveSae(
     },
     { replace },
   )
+}
+
+/**
+ * Asks whether a layout can express an SAE, before it is trained.
+ * @throws MODEL_UNSUPPORTED, INPUT_INVALID as `saveSae`
+ */
+export function checkSaeLayout(config: SaeConfig, layout: SaeLayoutName): void {
+  checkSaeConfig(config)
+  const weights = Object.fromEntries(Object.entries(saeParameters(config)).map(([name, shape]) => [name, zeros('float32', shape)]))
+  saeLayouts[layout].write({ config, weights: weights as SaeToWrite['weights'] })
 }
 
 function requireWeights(layout: SaeLayoutName, config: SaeConfig, weights: SaeToWrite['weights']): void {
