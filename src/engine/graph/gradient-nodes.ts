@@ -48,7 +48,16 @@ export class GradientNodes {
     return filled(this.builder, { name: like, dtype, shape }, value)
   }
 
+  /** Of values of one shape. What is only repeated is added as it is, beside one that is whole. */
   sum(parts: readonly string[]): string {
+    const isWhole = (part: string) => this.#producers.get(part)?.op !== 'Expand'
+    const unrepeated = (part: string): string => (isWhole(part) ? part : unrepeated(this.#producers.get(part)!.inputs[0]!))
+    if (parts.length > 1 && parts.some(isWhole))
+      return this.#added(parts.filter(isWhole).concat(parts.filter((part) => !isWhole(part)).map(unrepeated)))
+    return this.#added(parts)
+  }
+
+  #added(parts: readonly string[]): string {
     return parts.reduce((left, right) => this.builder.op('Add', [left, right]))
   }
 

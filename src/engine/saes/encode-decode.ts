@@ -36,10 +36,10 @@ export interface EncoderInput {
 export interface Encoded extends EncoderInput, Latents {}
 
 /** Normalises the input and takes the decoder's bias from it. */
-export function encoderInput(b: GraphBuilder, x: string, config: SaeConfig, { prefix, axes }: SaeSite): EncoderInput {
+export function encoderInput(b: GraphBuilder, x: string, config: SaeConfig, { prefix, axes, shift }: SaeSite): EncoderInput {
   const normalized = normalizeInput(b, x, config, `${prefix}input_scale`)
   const shifted = config.subtractsDecoderBias
-    ? subtract(b, normalized.value, b.parameter(`${prefix}b_dec`, [config.dIn]))
+    ? subtract(b, normalized.value, shift?.value ?? b.parameter(`${prefix}b_dec`, [config.dIn]))
     : normalized.value
   // An input of the graph, or a hook point of a model, is not this one.
   const own = shifted === x ? b.op('Identity', [x]) : shifted

@@ -12,6 +12,11 @@ export interface SaeSite {
   readonly axes: readonly Axis[]
   /** Tokens of a training batch. Given, `batch-topk` selects over the batch; otherwise by its learned threshold. */
   readonly batch?: number
+  /**
+   * In training: a copy of `b_dec` without a gradient that is taken from the input in its place, and the term that makes up for it in each of
+   * the encoder's biases, given its weight. The gradient of `b_dec` then needs no product as large as the others.
+   */
+  readonly shift?: { readonly value: string; readonly makeUp: (weight: string) => string }
 }
 
 export interface Latents {

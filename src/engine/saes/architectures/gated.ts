@@ -7,16 +7,16 @@
 import { above, literal, multiply } from '../expressions.js'
 import { activateLatents } from './activations.js'
 import type { MakeLatents } from './architecture.js'
-import { affine } from './pre-activations.js'
+import { encoderAffine } from './pre-activations.js'
 
 export const gatedLatents: MakeLatents = (b, saeIn, config, site) => {
   const { dIn, dSae } = config
   const vector = (name: string) => b.parameter(`${site.prefix}${name}`, [dSae])
   const weight = b.parameter(`${site.prefix}W_enc`, [dIn, dSae])
-  const gatePre = affine(b, saeIn, { weight, bias: vector('b_gate'), site })
+  const gatePre = encoderAffine(b, saeIn, weight, vector('b_gate'), site)
   // saeIn (W_enc * exp(r_mag)): the weights are scaled and not the product, as the libraries do.
   const magnitudeWeight = multiply(b, weight, b.op('Exp', [vector('r_mag')]))
-  const pre = affine(b, saeIn, { weight: magnitudeWeight, bias: vector('b_mag'), site })
+  const pre = encoderAffine(b, saeIn, magnitudeWeight, vector('b_mag'), site)
   const magnitudes = activateLatents(b, pre, config, site)
   return { pre, gatePre, latentActs: multiply(b, above(b, gatePre, literal(b, 0)), magnitudes) }
 }

@@ -56,7 +56,12 @@ export function saeLoss(setting: SaeLossSetting): SaeLoss {
   const rows = setting.batch ?? 'batch'
   const x = b.input('x', 'float32', [rows, config.dIn])
   const y = config.transcoder ? b.input('y', 'float32', [rows, config.dOut]) : x
-  const site: SaeSite = { prefix: '', axes: ['batch', 'dModel'], ...(setting.batch !== undefined && { batch: setting.batch }) }
+  const site: SaeSite = {
+    prefix: '',
+    axes: ['batch', 'dModel'],
+    ...(setting.batch !== undefined && { batch: setting.batch }),
+    ...(config.subtractsDecoderBias && { shift: shiftBy(b, config, detached) }),
+  }
   const encoded = encodeForTraining(b, x, { config, options, site, detached })
   const target = targetOf(b, y)
   const reconstruction = decode(b, encoded.latentActs, encoded, config, site)
@@ -79,6 +84,17 @@ export function saeLoss(setting: SaeLossSetting): SaeLoss {
     stopAt: detached.values,
     carried,
   }
+}
+
+/**
+ * The encoder's input without the gradient of `b_dec`, which would take a product with all of the batch and be summed over it; in its place a
+ * vector that is zero, and has the gradient, goes through the weights.
+ */
+function shiftBy(b: GraphBuilder, { dIn }: SaeConfig, detached: Detached): NonNullable<SaeSite['shift']> {
+  const bias = b.parameter('b_dec', [dIn])
+  const value = detached.copy(b, bias)
+  const zero = subtract(b, value, bias)
+  return { value, makeUp: (weight) => b.op('MatMul', [zero, detached.copy(b, weight)]) }
 }
 
 interface Pass {
@@ -158,7 +174,7 @@ function gateTerm({ b, setting: { config, options }, encoded, site }: Pass): { g
   const target = config.transcoder
     ? b.input('y', 'float32', [site.batch ?? 'batch', config.dOut])
     : options.gateTarget === 'encoder-input'
-      ? encoded.saeIn
+      ? subtract(b, encoded.normalized.value, 'b_dec')
       : encoded.normalized.value
   return { gate: meanOfAll(b, sumOver(b, square(b, subtract(b, viaGate, target)), 1)) }
 }
