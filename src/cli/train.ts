@@ -87,7 +87,7 @@ function summary({
 }: RecipeResult['outcome'] & { folder: string; written: readonly string[] }): string {
   const measured = Object.entries(evaluation).map(([name, value]) => `  ${name}: ${(100 * value).toFixed(2)} %\n`)
   if (ended === 'stopped') return `Stopped at step ${step}; --resume goes on from there.\n`
-  return `Trained for ${step} steps: ${folder}\n${measured.join('')}${written.map((name) => `Import it: refract import ${name}\n`).join('')}`
+  return `Trained for ${step} steps: ${folder}\n${measured.join('')}${written.map((name) => `Written: ${name}\n`).join('')}`
 }
 
 /** The commit of the code that trains, where it lies in a git checkout. */

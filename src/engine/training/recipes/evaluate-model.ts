@@ -148,15 +148,15 @@ function firstCaptions(dataset: Dataset): string[] {
 
 /** Cosines of one picture with every text; both are unit vectors. */
 function cosines(images: Tensor<'float32'>, row: number, texts: Tensor<'float32'>): Float64Array {
-  const [nTexts, width] = texts.shape as [number, number]
-  const image = images.data.subarray(row * width, (row + 1) * width)
-  const result = new Float64Array(nTexts)
-  for (let text = 0; text < nTexts; text++) {
-    let sum = 0
-    for (let d = 0; d < width; d++) sum += image[d]! * texts.data[text * width + d]!
-    result[text] = sum
-  }
-  return result
+  return Float64Array.from({ length: texts.shape[0]! }, (_, text) => cosine(images, row, texts, text))
+}
+
+function cosine(images: Tensor<'float32'>, row: number, texts: Tensor<'float32'>, text: number): number {
+  const width = texts.shape[1]!
+  const [image, caption] = [row * width, text * width]
+  let sum = 0
+  for (let d = 0; d < width; d++) sum += images.data[image + d]! * texts.data[caption + d]!
+  return sum
 }
 
 /** How many scores are higher than that of `right`; an equal one counts where it comes first, as an argmax would take it. */
@@ -175,11 +175,11 @@ function recall(images: Tensor<'float32'>, texts: Tensor<'float32'>): Record<str
   const nRows = images.shape[0]!
   const toText = new Array<number>(nRows).fill(0)
   const toImage = new Array<number>(nRows).fill(0)
-  const own = Float64Array.from({ length: nRows }, (_, row) => cosines(images, row, texts)[row]!)
+  const own = Float64Array.from({ length: nRows }, (_, row) => cosine(images, row, texts, row))
   for (let row = 0; row < nRows; row++) {
-    cosines(images, row, texts).forEach((cosine, column) => {
-      if (cosine > own[row]!) toText[row]!++
-      if (cosine > own[column]!) toImage[column]!++
+    cosines(images, row, texts).forEach((score, column) => {
+      if (score > own[row]!) toText[row]!++
+      if (score > own[column]!) toImage[column]!++
     })
   }
   const at = (name: string, places: readonly number[]) => [1, 10].map((limit) => [`${name}@${limit}`, shareBelow(places, limit)] as const)

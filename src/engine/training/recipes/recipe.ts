@@ -29,7 +29,7 @@ export interface RecipeOptions {
 
 export interface RecipeResult {
   readonly outcome: RunOutcome
-  /** What was written at the end: folders that can be imported, relative to the run's. Empty when the run was stopped before its end. */
+  /** What was written at the end: folders of models or SAEs, relative to the run's. Empty when the run was stopped before its end. */
   readonly written: readonly string[]
 }
 
