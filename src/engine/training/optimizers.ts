@@ -39,6 +39,9 @@ export const secondMoment = (parameter: string) => `adam/v/${parameter}`
 /** State of one parameter: by name, of the parameter's type, 0 at first. */
 export const stateNames = (parameter: string): readonly string[] => [firstMoment(parameter), secondMoment(parameter)]
 
+/** The output that a parameter or a state takes its next value from. */
+export const nextName = (name: string) => `next/${name}`
+
 /** Inputs of a step, one number each. */
 const rateInput = 'adam/rate'
 const epsilonInput = 'adam/epsilon'
@@ -53,7 +56,7 @@ const defaultWeightDecay = 0.01
  * With g the gradient: m <- beta1 m + g, v <- beta2 v + g^2, p <- decay p - rate m / (sqrt(v) + epsilon'). Adam's moments are (1 - beta1) m
  * and (1 - beta2) v; these factors and the bias corrections are in `rate` and `epsilon'` (see `optimizerInputs`).
  *
- * @returns the new values: of the parameter, and of its state by name
+ * @returns the new values: of the parameter, still without a name; and of its state, by name, each named by `nextName`
  */
 export function updateNodes(
   b: GraphBuilder,
@@ -63,8 +66,10 @@ export function updateNodes(
   const { beta1, beta2 } = { ...defaults, ...optimizer }
   const shape = type.shape as readonly number[]
   const [m, v] = [b.parameter(firstMoment(name), shape), b.parameter(secondMoment(name), shape)]
-  const nextM = b.op('Add', [b.op('Mul', [m, b.constant(scalar(beta1))]), gradient])
-  const nextV = b.op('Add', [b.op('Mul', [v, b.constant(scalar(beta2))]), b.op('Mul', [gradient, gradient])])
+  // Named where they are made: naming a value that something reads already would copy it.
+  const nextM = b.named(nextName(m), b.op('Add', [b.op('Mul', [m, b.constant(scalar(beta1))]), gradient]))
+  const square = b.op('Mul', [gradient, gradient])
+  const nextV = b.named(nextName(v), b.op('Add', [b.op('Mul', [v, b.constant(scalar(beta2))]), square]))
   const denominator = b.op('Add', [b.op('Sqrt', [nextV]), b.input(epsilonInput, 'float32', [])])
   const change = b.op('Mul', [b.op('Div', [nextM, denominator]), b.input(rateInput, 'float32', [])])
   const kept = isDecayed(optimizer, name, shape) ? b.op('Mul', [name, b.input(decayInput, 'float32', [])]) : name

@@ -14,7 +14,7 @@ import type { Graph, ValueType } from '../graph/graph.js'
 import { prune } from '../graph/prune.js'
 import { scalar, type Tensor } from '../tensor.js'
 import { extend } from './extend-graph.js'
-import { type Optimizer, optimizerInputs, stateNames, updateNodes } from './optimizers.js'
+import { nextName, type Optimizer, optimizerInputs, stateNames, updateNodes } from './optimizers.js'
 import type { Projection } from './projections.js'
 
 export interface StepOptions {
@@ -60,7 +60,6 @@ export interface AccumulatedStep {
 export const gradientNorm = 'gradientNorm'
 
 const shareInput = 'accumulated/share'
-const nextName = (name: string) => `next/${name}`
 const accumulatedName = (name: string) => `grad/acc/${name}`
 const sumName = (name: string) => `grad/sum/${name}`
 
@@ -127,7 +126,7 @@ function appendUpdate(
       const projected = projection.gradient?.(b, { gradient: scaled, parameter: name }) ?? scaled
       const next = updateNodes(b, { name, type: types[name]!, gradient: projected }, optimizer)
       writeBack[name] = b.named(nextName(name), projection.parameter?.(b, next.parameter) ?? next.parameter)
-      for (const [state, value] of Object.entries(next.state)) writeBack[state] = b.named(nextName(state), value)
+      Object.assign(writeBack, next.state)
     }
     return [...(norm === undefined ? [] : [norm]), ...Object.values(writeBack)]
   })

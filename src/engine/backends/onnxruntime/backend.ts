@@ -74,9 +74,9 @@ function sessionOptions(
     executionMode: 'sequential',
     intraOpNumThreads: intraOpThreads,
     interOpNumThreads: 1,
-    // An arena would keep the memory of the largest run for as long as the program lives.
+    // An arena keeps the memory of the largest run for as long as the program lives; within it, one planned block would only be larger.
     enableCpuMemArena: workspace === 'kept',
-    enableMemPattern: true,
+    enableMemPattern: workspace === 'freed',
     // Threads wait for one another awake, but only for as long as the next operator may take to come: by default it is some 20 ms, on
     // the cores that serve everything else.
     extra: { session: { intra_op: { allow_spinning: '1', spin_duration_us: '200' } } },
