@@ -38,27 +38,31 @@ function warpRgb({ data, channels, width, height, alphaAt, isEdge }: Source, map
   const { xx, xy, x0, yx, yy, y0 } = map
   const rowBytes = width * channels
   for (let row = 0, at = 0; row < target.height; row++) {
+    const rowX = xx * 0.5 + xy * (row + 0.5) + x0 - 0.5
+    const rowY = yx * 0.5 + yy * (row + 0.5) + y0 - 0.5
     for (let column = 0; column < target.width; column++, at++) {
-      const sourceX = xx * (column + 0.5) + xy * (row + 0.5) + x0 - 0.5
-      const sourceY = yx * (column + 0.5) + yy * (row + 0.5) + y0 - 0.5
+      const sourceX = rowX + xx * column
+      const sourceY = rowY + yx * column
       // beyond one pixel outside nothing is seen
       if (!isEdge && !(sourceX > -1 && sourceY > -1 && sourceX < width && sourceY < height)) continue
       const left = Math.floor(sourceX)
       const top = Math.floor(sourceY)
       const toRight = sourceX - left
       const down = sourceY - top
-      let w00 = (1 - toRight) * (1 - down)
-      let w01 = toRight * (1 - down)
-      let w10 = (1 - toRight) * down
       let w11 = toRight * down
+      let w01 = toRight - w11
+      let w10 = down - w11
+      let w00 = 1 - toRight - w10
       let at00 = top * rowBytes + left * channels
       let at01 = at00 + channels
       let at10 = at00 + rowBytes
       let at11 = at10 + channels
       let cover = 1
       if (!(left >= 0 && top >= 0 && left + 1 < width && top + 1 < height)) {
-        const [nearLeft, nearRight] = [clamp(left, width), clamp(left + 1, width)]
-        const [nearTop, nearBottom] = [clamp(top, height), clamp(top + 1, height)]
+        const nearLeft = clamp(left, width)
+        const nearRight = clamp(left + 1, width)
+        const nearTop = clamp(top, height)
+        const nearBottom = clamp(top + 1, height)
         if (!isEdge) {
           if (nearLeft !== left) w00 = w10 = 0
           if (nearRight !== left + 1) w01 = w11 = 0
@@ -94,9 +98,11 @@ function warpGrey({ data, channels, width, height, alphaAt, isEdge }: Source, ma
   const plane = target.colors[0]!
   const { xx, xy, x0, yx, yy, y0 } = map
   for (let row = 0, at = 0; row < target.height; row++) {
+    const rowX = xx * 0.5 + xy * (row + 0.5) + x0 - 0.5
+    const rowY = yx * 0.5 + yy * (row + 0.5) + y0 - 0.5
     for (let column = 0; column < target.width; column++, at++) {
-      const sourceX = xx * (column + 0.5) + xy * (row + 0.5) + x0 - 0.5
-      const sourceY = yx * (column + 0.5) + yy * (row + 0.5) + y0 - 0.5
+      const sourceX = rowX + xx * column
+      const sourceY = rowY + yx * column
       if (!isEdge && !(sourceX > -1 && sourceY > -1 && sourceX < width && sourceY < height)) continue
       const left = Math.floor(sourceX)
       const top = Math.floor(sourceY)
