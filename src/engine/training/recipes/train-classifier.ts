@@ -38,7 +38,7 @@ function read(config: unknown) {
   return read
 }
 
-/** @throws INPUT_INVALID with every problem of the configuration; what opening the data, training and writing throw */
+/** @throws CONFIG_INVALID with every problem of the configuration; what opening the data, training and writing throw */
 export async function trainClassifier(config: unknown, options: RecipeOptions): Promise<RecipeResult> {
   const {
     seed,

@@ -64,7 +64,7 @@ function readQuestions(section: StrictFields | undefined): ZeroShotQuestion[] {
   })
 }
 
-/** @throws INPUT_INVALID with every problem of the configuration; what opening the data, training and writing throw */
+/** @throws CONFIG_INVALID with every problem of the configuration; what opening the data, training and writing throw */
 export async function trainClip(config: unknown, options: RecipeOptions): Promise<RecipeResult> {
   const recipe = read(config)
   const { seed, pictures, sameBy } = recipe

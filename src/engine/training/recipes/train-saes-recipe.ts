@@ -55,7 +55,7 @@ function read(config: unknown) {
   return read
 }
 
-/** @throws INPUT_INVALID with every problem of the configuration; what loading the model, opening the data, training and writing throw */
+/** @throws CONFIG_INVALID with every problem of the configuration; what loading the model, opening the data, training and writing throw */
 export async function trainSaesRecipe(config: unknown, options: RecipeOptions): Promise<RecipeResult> {
   const recipe = read(config)
   const { seed, positions, batchSize, picturesPerBatch } = recipe
