@@ -35,6 +35,7 @@ export const opNames = [
   'Where',
   // linear algebra
   'MatMul',
+  'FusedMatMul',
   'Gemm',
   'Conv',
   'ConvTranspose',

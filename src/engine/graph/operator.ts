@@ -65,11 +65,13 @@ export interface GradientCall extends NamedCall {
 export type GradientRule = (builder: GradientBuilder, call: GradientCall) => readonly (string | undefined)[]
 
 export interface Operator {
+  /** Who defines it; absent: ONNX. */
+  readonly domain?: 'com.microsoft'
   /** Fewest and most inputs; those past the fewest are optional. */
   readonly inputs: readonly [min: number, max: number]
   readonly outputs: readonly [min: number, max: number]
   readonly attributes: Readonly<Record<string, AttributeSpec>>
-  /** The ONNX operator-set version that last changed this operator, as of `opset` in operators.ts. */
+  /** The operator-set version, of its domain, that last changed this operator, as of `opset` in operators.ts. */
   readonly since: number
   /** Types of the outputs from those of the inputs. @throws RuleViolation */
   readonly infer: (call: Call) => readonly Inferred[]

@@ -1,6 +1,6 @@
 /**
  * THE one table of operators. They are ONNX's, by name and meaning, at operator set 20; where a row allows less than ONNX does, the row
- * says so. Every backend and every check is driven from here.
+ * says so. Where ONNX has none, a row may name another domain. Every backend and every check is driven from here.
  *
  * A new operator is its name in op-name.ts, its row in the file of its kind under operators/, its gradient rule under gradients/ (or 'none'), its
  * kernel in the reference backend and its cases in the tests; then `test/fixtures/make/onnx_operators.py` fetches what ONNX says of it.
@@ -29,7 +29,12 @@ export const operators: Readonly<Record<OpName, Operator>> = {
   ...gathering,
 }
 
-/** Where ONNX defines an operator. */
-export function onnxPage(op: OpName): string {
-  return `https://onnx.ai/onnx/operators/onnx__${op}.html`
+/** The operator sets of the other domains. */
+export const domainOpsets = { 'com.microsoft': 1 } as const satisfies Record<NonNullable<Operator['domain']>, number>
+
+/** Where an operator is defined. */
+export function definitionPage(op: OpName): string {
+  const { domain } = operators[op]
+  if (domain === undefined) return `https://onnx.ai/onnx/operators/onnx__${op}.html`
+  return `https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#${domain}.${op}`
 }

@@ -8,7 +8,7 @@ import type { DType, Tensor } from '../tensor.js'
 import type { Graph, Node } from './graph.js'
 import { inferTypes } from './infer.js'
 import { onnxDtype } from './onnx-dtypes.js'
-import { operators, opset } from './operators.js'
+import { domainOpsets, operators, opset } from './operators.js'
 import { ProtobufWriter } from './protobuf-writer.js'
 import type { Attribute, ValueType } from './value-type.js'
 
@@ -42,10 +42,10 @@ export function toOnnx(graph: Graph, { initializers = {}, types = inferTypes(gra
   const writer = new ProtobufWriter(weightBytes + 2 ** 16)
   writer.int(1, irVersion)
   writer.string(2, 'refract')
-  writer.message(8, () => {
-    writer.string(1, '')
-    writer.int(2, opset)
-  })
+  writeOpset(writer, '', opset)
+  for (const domain of new Set(graph.nodes.map(({ op }) => operators[op].domain))) {
+    if (domain !== undefined) writeOpset(writer, domain, domainOpsets[domain])
+  }
   writer.message(7, () => {
     for (const node of graph.nodes) writer.message(1, () => writeNode(writer, node))
     writer.string(2, graph.name)
@@ -61,6 +61,13 @@ export function toOnnx(graph: Graph, { initializers = {}, types = inferTypes(gra
     for (const name of innerValues(graph)) writer.message(13, () => writeValue(writer, name, types.get(name)!))
   })
   return writer.bytes()
+}
+
+function writeOpset(writer: ProtobufWriter, domain: string, version: number): void {
+  writer.message(8, () => {
+    writer.string(1, domain)
+    writer.int(2, version)
+  })
 }
 
 function innerValues(graph: Graph): readonly string[] {
@@ -84,6 +91,8 @@ function writeNode(writer: ProtobufWriter, node: Node): void {
   // Backends name the node in their errors; its first output says more than a number.
   writer.string(3, node.outputs[0]!)
   writer.string(4, node.op)
+  const { domain } = operators[node.op]
+  if (domain !== undefined) writer.string(7, domain)
   for (const [name, value] of Object.entries(node.attributes)) {
     const { kind } = operators[node.op].attributes[name]!
     writer.message(5, () => writeAttribute(writer, { name, kind, value }))

@@ -237,6 +237,16 @@ export const operatorCases: Readonly<Record<OpName, readonly OperatorCase[]>> = 
     { title: 'larger than a block', inputs: [f32([37, 129], 1), f32([129, 65], 2)] },
     onFloat64(f64([3, 4], 1), f64([4, 5], 2)),
   ],
+  FusedMatMul: [
+    { title: 'matrices', inputs: [f32([3, 4], 1), f32([4, 5], 2)] },
+    { title: 'keys by queries', inputs: [f32([2, 3, 5, 4], 1), f32([2, 3, 6, 4], 2)], attributes: { transB: 1, alpha: 0.5 } },
+    { title: 'the left transposed', inputs: [f32([2, 4, 3], 1), f32([2, 4, 5], 2)], attributes: { transA: 1 } },
+    { title: 'both, in stacks that repeat', inputs: [f32([2, 1, 4, 3], 1), f32([3, 5, 4], 2)], attributes: { transA: 1, transB: 1 } },
+    { title: 'a stack by one matrix', inputs: [f32([2, 3, 4], 1), f32([5, 4], 2)], attributes: { transB: 1 } },
+    { title: 'no rows', inputs: [f32([2, 4, 0], 1), f32([2, 4, 5], 2)], attributes: { transA: 1 } },
+    { title: 'larger than a block', inputs: [f32([2, 129, 37], 1), f32([2, 65, 129], 2)], attributes: { transA: 1, transB: 1, alpha: -2 } },
+    { title: 'float64', inputs: [f64([2, 4, 3], 1), f64([2, 4, 5], 2)], attributes: { transA: 1 } },
+  ],
   Gemm: [
     { title: 'without C', inputs: [f32([3, 4], 1), f32([4, 5], 2)] },
     { title: 'a linear layer', inputs: [f32([3, 4], 1), f32([5, 4], 2), f32([5], 3)], attributes: { transB: 1 } },

@@ -158,6 +158,30 @@ export const gradientCases: Readonly<Partial<Record<OpName, readonly GradientCas
     { title: 'a table repeated over the batch', inputs: [bool([2, 1, 1]), f64([3, 2]), f64([3, 2], 2)], symbols: [['batch']] },
   ],
   MatMul: product(),
+  FusedMatMul: [
+    ...[0, 1].flatMap((transA) =>
+      [0, 1].map((transB) => ({
+        title: `stacks, transA ${transA}, transB ${transB}`,
+        inputs: [f64(transA ? [2, 4, 3] : [2, 3, 4], 1), f64(transB ? [2, 2, 4] : [2, 4, 2], 2)],
+        symbols: [['batch'], ['batch']],
+        attributes: { transA, transB, alpha: 0.5 },
+      })),
+    ),
+    { title: 'a stack by one matrix', inputs: [f64([2, 3, 4], 1), f64([4, 2], 2)], symbols: [['batch']] },
+    {
+      title: 'a stack by one transposed matrix',
+      inputs: [f64([2, 3, 4], 1), f64([2, 4], 2)],
+      symbols: [['batch']],
+      attributes: { transB: 1 },
+    },
+    {
+      title: 'a transposed stack by one matrix',
+      inputs: [f64([2, 4, 3], 1), f64([4, 2], 2)],
+      symbols: [['batch']],
+      attributes: { transA: 1 },
+    },
+    { title: 'stacks that repeat', inputs: [f64([2, 1, 4, 3], 1), f64([3, 2, 4], 2)], attributes: { transA: 1, transB: 1 } },
+  ],
   Gemm: [
     ...gemm(),
     { title: 'without C', inputs: [f64([3, 4], 1), f64([4, 2], 2)], symbols: [['batch']] },

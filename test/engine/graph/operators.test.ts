@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { onnxPage, operators, opNames } from '../../../src/engine/graph/operators.js'
+import { definitionPage, operators, opNames } from '../../../src/engine/graph/operators.js'
 
 interface OnnxSchema {
+  /** Absent: ONNX. */
+  readonly domain?: string
   readonly since: number
   readonly inputs: readonly [number, number]
   readonly outputs: readonly [number, number]
@@ -23,9 +25,10 @@ describe.each(opNames)('the row of %s', (op) => {
   const row = operators[op]
   const schema = schemas[op]!
 
-  test('names the version of ONNX that it follows', () => {
+  test('names the domain and the version that it follows', () => {
     expect(row.since).toBe(schema.since)
-    expect(onnxPage(op)).toBe(`https://onnx.ai/onnx/operators/onnx__${op}.html`)
+    expect(row.domain).toBe(schema.domain)
+    expect(definitionPage(op)).toContain(row.domain === undefined ? `onnx__${op}.html` : `#${row.domain}.${op}`)
   })
 
   test('takes no fewer and no more inputs and outputs than ONNX does', () => {

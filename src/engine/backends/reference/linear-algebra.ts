@@ -1,5 +1,6 @@
 import { elementCount, type Tensor } from '../../tensor.js'
 import { broadcastShape, broadcastStrides, forEachCoordinate, type Kernel, numbersOf, offsetAt, store } from './kernel.js'
+import { transpose } from './shape.js'
 
 /** Sum over the inner axis of `[m, k]` times `[k, n]` matrices that begin at an offset and have these strides. */
 interface Matrix {
@@ -38,6 +39,25 @@ function matMul(left: Tensor, right: Tensor): Tensor {
   return store(left.dtype, shape, product)
 }
 
+const fusedMatMul: Kernel = ({ inputs: [a, b], attributes }) => {
+  const turned = (x: Tensor) => {
+    const axes = x.shape.map((_, axis) => axis)
+    return transpose(x, [...axes.slice(0, -2), axes.at(-1)!, axes.at(-2)!])
+  }
+  const product = matMul(attributes.transA === 1 ? turned(a!) : a!, attributes.transB === 1 ? turned(b!) : b!)
+  // ONNX holds the attribute in float32.
+  const alpha = Math.fround(attributes.alpha as number)
+  return [
+    alpha === 1
+      ? product
+      : store(
+          product.dtype,
+          product.shape,
+          Float64Array.from(numbersOf(product), (value) => alpha * value),
+        ),
+  ]
+}
+
 const gemm: Kernel = ({ inputs: [a, b, c], attributes }) => {
   const matrix = (tensor: Tensor, isTransposed: boolean): Matrix & { rows: number; columns: number } => {
     const [height, width] = tensor.shape as [number, number]
@@ -59,5 +79,6 @@ const gemm: Kernel = ({ inputs: [a, b, c], attributes }) => {
 
 export const linearAlgebra = {
   MatMul: ({ inputs: [left, right] }) => [matMul(left!, right!)],
+  FusedMatMul: fusedMatMul,
   Gemm: gemm,
 } as const satisfies Record<string, Kernel>

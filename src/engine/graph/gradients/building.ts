@@ -53,13 +53,13 @@ export function scalarLiteral(builder: GradientBuilder, value: string): number |
 
 /**
  * A value that was made by a multiplication by a literal, without it. Sums, products and moves take the factor along: a matrix product has it
- * for nothing, and what is smaller is multiplied instead.
+ * for nothing, and what is smaller is multiplied instead. Not in float64: an attribute of ONNX is a float32.
  */
 export function unscaled(builder: GradientBuilder, value: string): { readonly value: string; readonly factor: number } {
   const made = builder.producer(value)
   const scalarAt = (at: number) => {
     const held = made && builder.literal(made.inputs[at]!)
-    return held?.shape.length === 0 ? Number(held.data[0]) : undefined
+    return held?.shape.length === 0 && held.dtype === 'float32' ? Number(held.data[0]) : undefined
   }
   const [left, right] = made?.op === 'Mul' || made?.op === 'Div' ? [scalarAt(0), scalarAt(1)] : []
   if (right !== undefined && right !== 0) return { value: made!.inputs[0]!, factor: made!.op === 'Mul' ? right : 1 / right }

@@ -4,7 +4,7 @@
  */
 
 import type { GradientBuilder, GradientRule } from '../operator.js'
-import { inputOf, matrixTransposed, outputOf, reshapeTo, scaleBy, sumTo, unscaled, type Value, wholes } from './building.js'
+import { inputOf, matrixTransposed, outputOf, permOf, reshapeTo, scaleBy, sumTo, unscaled, type Value, wholes } from './building.js'
 
 /** `alpha A' B' + beta C`; A' is A or its transpose. */
 export const gemm: GradientRule = (b, call) => {
@@ -35,7 +35,8 @@ export const matMul: GradientRule = (b, call) => {
   for (const axis of missing) shape.splice(axis, 0, 1)
   const { value, factor } = unscaled(b, call.gradients[0]!)
   const name = missing.length === 0 ? value : b.op('Unsqueeze', [value, wholes(b, missing)])
-  const made = ofMatrices(b, { a, b: other, gradient: { ...y, name, shape }, factor, wanted: call.wanted })
+  const product = { a, b: other, isTurnedA: false, isTurnedB: false, alpha: factor, gradient: { ...y, name, shape }, wanted: call.wanted }
+  const made = ofMatrices(b, product)
   const drop = (value: string | undefined, axis: number) => value && b.op('Squeeze', [value, wholes(b, [axis])])
   return [isRow ? drop(made[0], 0) : made[0], isColumn ? drop(made[1], 1) : made[1]]
 }
@@ -44,53 +45,88 @@ function withAxis(b: GradientBuilder, vector: Value, axis: number): Value {
   return { ...vector, name: b.op('Unsqueeze', [vector.name, wholes(b, [axis])]), shape: vector.shape.toSpliced(axis, 0, 1) }
 }
 
+export const fusedMatMul: GradientRule = (b, call) => {
+  const { alpha, transA, transB } = call.attributes as Readonly<Record<string, number>>
+  const { value, factor } = unscaled(b, call.gradients[0]!)
+  return ofMatrices(b, {
+    a: inputOf(call, 0),
+    b: inputOf(call, 1),
+    isTurnedA: transA === 1,
+    isTurnedB: transB === 1,
+    alpha: alpha! * factor,
+    gradient: { ...outputOf(call, 0), name: value },
+    wanted: call.wanted,
+  })
+}
+
+/** Y = alpha A' B', where A' is A or, turned, its transpose: of stacks of matrices. */
 interface Product {
-  /** `[..., m, k]` */
   readonly a: Value
-  /** `[..., k, n]` */
   readonly b: Value
-  /** `[..., m, n]`, still to be multiplied by `factor`. */
+  readonly isTurnedA: boolean
+  readonly isTurnedB: boolean
+  readonly alpha: number
+  /** Of Y. */
   readonly gradient: Value
-  readonly factor: number
   readonly wanted: readonly boolean[]
 }
 
+/** A' takes alpha G B'^T and B' takes alpha A'^T G; what is wanted is that, or its transpose where the operand is turned. */
 function ofMatrices(b: GradientBuilder, product: Product): (string | undefined)[] {
-  const { a, b: other, gradient, wanted } = product
-  const [inner, columns] = other.shape.slice(-2)
-  if (other.shape.length === 2 && (a.shape.length === 2 || (typeof inner === 'number' && typeof columns === 'number'))) {
-    return byOneMatrix(b, product)
+  const { a, b: other, isTurnedA, isTurnedB, alpha, gradient, wanted } = product
+  if (isOneMatrix(product)) return byOneMatrix(b, product)
+  const times = (left: Value, right: Value, isLeftTurned: boolean, isRightTurned: boolean) =>
+    fused(b, { left: left.name, right: right.name, isLeftTurned, isRightTurned, alpha })
+  const rank = gradient.shape.length
+  const ofA = (isTurned: boolean) => (isTurned ? times(other, gradient, isTurnedB, true) : times(gradient, other, false, !isTurnedB))
+  const ofB = (isTurned: boolean) => (isTurned ? times(gradient, a, true, isTurnedA) : times(a, gradient, !isTurnedA, false))
+  const back = (operand: Value, make: (isTurned: boolean) => string, isTurned: boolean) => {
+    const made = isTransposed(b, operand) ? matrixTransposed(b, make(!isTurned), rank) : make(isTurned)
+    return sumTo(b, { ...operand, name: made, shape: [...gradient.shape.slice(0, -2), ...operand.shape.slice(-2)] }, operand.shape)
   }
-  const batch = gradient.shape.slice(0, -2)
-  const [rows] = a.shape.slice(-2)
-  const scaled = (value: string) => scaleBy(b, value, a, product.factor)
-  const ofA = () => {
-    const made = b.op('MatMul', [gradient.name, scaled(matrixTransposed(b, other.name, other.shape.length))])
-    return sumTo(b, { ...a, name: made, shape: [...batch, rows!, inner!] }, a.shape)
-  }
-  const ofB = () => sumTo(b, { ...other, name: rightFactor(b, product, scaled), shape: [...batch, inner!, columns!] }, other.shape)
-  return [wanted[0] ? ofA() : undefined, wanted[1] ? ofB() : undefined]
+  return [wanted[0] ? back(a, ofA, isTurnedA) : undefined, wanted[1] ? back(other, ofB, isTurnedB) : undefined]
 }
 
-/** A' G, or (G' A)' where A is the larger to transpose; a transposition of the result most often meets another, and both go. */
-function rightFactor(b: GradientBuilder, { a, gradient }: Product, scaled: (value: string) => string): string {
-  const transposed = (value: Value) => matrixTransposed(b, value.name, value.shape.length)
-  const [inner, columns] = [a.shape.at(-1)!, gradient.shape.at(-1)!]
-  const isWide = typeof inner === 'number' && typeof columns === 'number' && inner > columns
-  if (!isWide) return b.op('MatMul', [scaled(transposed(a)), gradient.name])
-  const made = b.op('MatMul', [scaled(transposed(gradient)), a.name])
-  return matrixTransposed(b, made, Math.max(a.shape.length, gradient.shape.length))
+/** A value whose last axes were exchanged: its gradient is made the other way round, and both transpositions go, or are cheaper as one. */
+function isTransposed(b: GradientBuilder, { name, shape }: Value): boolean {
+  const made = b.producer(name)
+  return made?.op === 'Transpose' && permOf(made.attributes.perm, shape.length).at(-2) === shape.length - 1
 }
 
-/** A stack of rows by one matrix. */
-function byOneMatrix(b: GradientBuilder, { a, b: matrix, gradient, factor, wanted }: Product): (string | undefined)[] {
-  const alpha = factor === 1 ? {} : { alpha: factor }
+interface Factors {
+  readonly left: string
+  readonly right: string
+  readonly isLeftTurned: boolean
+  readonly isRightTurned: boolean
+  readonly alpha: number
+}
+
+function fused(b: GradientBuilder, { left, right, isLeftTurned, isRightTurned, alpha }: Factors): string {
+  if (!isLeftTurned && !isRightTurned && alpha === 1) return b.op('MatMul', [left, right])
+  return b.op('FusedMatMul', [left, right], {
+    ...(alpha !== 1 && { alpha }),
+    ...(isLeftTurned && { transA: 1 }),
+    ...(isRightTurned && { transB: 1 }),
+  })
+}
+
+/** Whether one matrix is multiplied by a stack of rows, which can then lie in one. */
+function isOneMatrix({ a, b: other, isTurnedA }: Product): boolean {
+  const isKnown = [...other.shape, a.shape.at(-1)].every((dim) => typeof dim === 'number')
+  return other.shape.length === 2 && !isTurnedA && (a.shape.length === 2 || isKnown)
+}
+
+function byOneMatrix(b: GradientBuilder, { a, b: matrix, isTurnedB, alpha, gradient, wanted }: Product): (string | undefined)[] {
   const rowsOf = (value: Value) =>
     value.shape.length === 2 ? value.name : b.op('Reshape', [value.name, wholes(b, [-1, value.shape.at(-1) as number])])
+  const scaled = alpha === 1 ? {} : { alpha }
   const ofA = () => {
-    const rows = b.op('Gemm', [rowsOf(gradient), matrix.name], { transB: 1, ...alpha })
+    const rows = b.op('Gemm', [rowsOf(gradient), matrix.name], { ...(!isTurnedB && { transB: 1 }), ...scaled })
     return a.shape.length === 2 ? rows : reshapeTo(b, rows, a)
   }
-  const ofB = () => b.op('Gemm', [rowsOf(a), rowsOf(gradient)], { transA: 1, ...alpha })
+  const ofB = () => {
+    const [rows, gradients] = [rowsOf(a), rowsOf(gradient)]
+    return b.op('Gemm', isTurnedB ? [gradients, rows] : [rows, gradients], { transA: 1, ...scaled })
+  }
   return [wanted[0] ? ofA() : undefined, wanted[1] ? ofB() : undefined]
 }

@@ -2,6 +2,7 @@
 
 import * as gradients from '../gradients/linear-algebra.js'
 import { type Operator, refuse } from '../operator.js'
+import type { Dim } from '../value-type.js'
 import { broadcast, floats, int, mustBroadcastTo, operands, show } from './rules.js'
 
 export const linearAlgebra = {
@@ -23,6 +24,28 @@ export const linearAlgebra = {
       return [{ dtype: left!.dtype, shape }]
     },
     gradient: gradients.matMul,
+  },
+  /** ONNX Runtime's own: `alpha A' B'` of stacks of matrices; `'` transposes the last two axes where `transA`, `transB` say so. */
+  FusedMatMul: {
+    domain: 'com.microsoft',
+    inputs: [2, 2],
+    outputs: [1, 1],
+    attributes: {
+      alpha: { kind: 'float', default: 1 },
+      transA: { kind: 'int', default: 0, allowed: [0, 1] },
+      transB: { kind: 'int', default: 0, allowed: [0, 1] },
+    },
+    since: 1,
+    infer: (call) => {
+      const [a, b] = operands(call, floats)
+      if (a!.shape.length < 2 || b!.shape.length < 2) refuse(`FusedMatMul takes matrices, not ${show(a!.shape)} and ${show(b!.shape)}`)
+      const turned = (shape: readonly Dim[], isTurned: number) => (isTurned ? shape.slice(-2).toReversed() : shape.slice(-2))
+      const [rows, inner] = turned(a!.shape, int(call, 'transA'))
+      const [innerB, columns] = turned(b!.shape, int(call, 'transB'))
+      if (inner !== innerB) refuse(`shapes ${show([rows!, inner!])} and ${show([innerB!, columns!])} (after transposition) do not multiply`)
+      return [{ dtype: a!.dtype, shape: [...broadcast(a!.shape.slice(0, -2), b!.shape.slice(0, -2)), rows!, columns!] }]
+    },
+    gradient: gradients.fusedMatMul,
   },
   /** `alpha A' B' + beta C` of matrices; `'` transposes where `transA`, `transB` say so; C broadcasts to the result. */
   Gemm: {
