@@ -5,6 +5,8 @@ import http from 'node:http'
 export interface Answer {
   readonly body: Buffer
   readonly headers: http.IncomingHttpHeaders
+  /** When the last byte was there, on the clock of `performance.now()`; `body` takes a copy more. */
+  readonly receivedAt: number
   /** Milliseconds by name, from `Server-Timing`. */
   readonly timings: Readonly<Record<string, number>>
 }
@@ -41,10 +43,11 @@ export class Client {
           response.on('data', (chunk: Buffer) => chunks.push(chunk))
           response.on('error', reject)
           response.on('end', () => {
+            const receivedAt = performance.now()
             const answer = Buffer.concat(chunks)
             const status = response.statusCode ?? 0
             if (status >= 400) reject(new Error(`${method} ${path}: ${status} ${answer.toString('utf8', 0, 500)}`))
-            else resolve({ body: answer, headers: response.headers, timings: timingsOf(response.headers['server-timing']) })
+            else resolve({ body: answer, receivedAt, headers: response.headers, timings: timingsOf(response.headers['server-timing']) })
           })
         },
       )

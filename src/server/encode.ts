@@ -3,16 +3,12 @@
  */
 
 import { arrowChunks } from '../engine/io/arrow.js'
-import { npzChunks } from '../engine/io/npz.js'
+import { npzStream } from '../engine/io/npz.js'
 import { safetensorsChunks } from '../engine/io/safetensors.js'
+import type { ByteStream } from '../engine/io/zip-writer.js'
 import type { Tensor } from '../engine/tensor.js'
 import { type Encoding, jsonChunks } from './json-answer.js'
 import { ARROW, JSON_TYPE, NPZ, SAFETENSORS, type TensorType } from './negotiate.js'
-
-export interface Encoded {
-  readonly type: TensorType
-  readonly chunks: readonly Uint8Array[]
-}
 
 export interface ToEncode {
   readonly output: unknown
@@ -24,17 +20,21 @@ export interface ToEncode {
   readonly signal: AbortSignal
 }
 
-export async function encode(type: TensorType, { output, encoding, tensors, metadata, signal }: ToEncode): Promise<Encoded> {
+export async function encode(type: TensorType, { output, encoding, tensors, metadata, signal }: ToEncode): Promise<ByteStream> {
   switch (type) {
     case JSON_TYPE:
-      return { type, chunks: await jsonChunks(output, { encoding, signal }) }
+      return whole(await jsonChunks(output, { encoding, signal }))
     case NPZ:
-      return { type, chunks: npzChunks(Object.entries(tensors())) }
+      return npzStream(Object.entries(tensors()))
     case SAFETENSORS:
-      return { type, chunks: safetensorsChunks(Object.entries(tensors()), metadata) }
+      return whole(safetensorsChunks(Object.entries(tensors()), metadata))
     case ARROW:
-      return { type, chunks: await arrowChunks(Object.entries(tensors())) }
+      return whole(await arrowChunks(Object.entries(tensors())))
     default:
       return type satisfies never
   }
+}
+
+function whole(chunks: readonly Uint8Array[]): ByteStream {
+  return { byteLength: chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0), chunks }
 }

@@ -38,13 +38,12 @@ async function answer(route: Route, { request, reply, doors }: { request: Fastif
   const started = performance.now()
   const metadata = metadataOf(output)
   const tensors = () => route.tensors!(output as never, input as Record<string, unknown>)
-  const { chunks } = await encode(type, { output, encoding, tensors, metadata, signal: call.signal })
+  const { byteLength, chunks } = await encode(type, { output, encoding, tensors, metadata, signal: call.signal })
   call.timing('encode', performance.now() - started)
 
-  const bytes = chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0)
   if (metadata.cache !== undefined) reply.header('refract-cache', metadata.cache)
-  reply.type(type === JSON_TYPE ? 'application/json; charset=utf-8' : type).header('content-length', bytes)
-  return reply.send(chunks.length === 1 ? chunks[0] : Readable.from(chunks, { objectMode: false }))
+  reply.type(type === JSON_TYPE ? 'application/json; charset=utf-8' : type).header('content-length', byteLength)
+  return reply.send(Array.isArray(chunks) && chunks.length === 1 ? chunks[0] : Readable.from(chunks, { objectMode: false }))
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -10,13 +10,16 @@ import type { NamedTensors } from './named-tensors.js'
 import { npyChunks, readNpy } from './npy.js'
 import { invalidFile, quoted } from './refusals.js'
 import { readZipDirectory, readZipEntry } from './zip-reader.js'
-import { zipChunks } from './zip-writer.js'
+import { type ByteStream, zipStream } from './zip-writer.js'
 
-/** An uncompressed .npz file as chunks to send one after another; the tensors' own bytes are among them, not copied. */
-export function npzChunks(tensors: NamedTensors): Uint8Array[] {
+/**
+ * An uncompressed .npz file, made while it is sent, so the tensors must not change meanwhile. Their own bytes are among the chunks, not
+ * copied.
+ */
+export function npzStream(tensors: NamedTensors): ByteStream {
   const contents = [...tensors].map(([name, tensor]) => ({ name: `${name}.npy`, chunks: npyChunks(tensor) }))
   invariant(new Set(contents.map(({ name }) => name)).size === contents.length, 'two tensors to write have the same name')
-  return zipChunks(contents)
+  return zipStream(contents)
 }
 
 /**

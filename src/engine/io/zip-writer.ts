@@ -20,21 +20,38 @@ const dosDate = 0x21
  * are written where an archive needs them and only there.
  */
 export function zipChunks(contents: readonly ZipContent[]): Uint8Array[] {
-  const chunks: Uint8Array[] = []
+  return [...archive(contents, crcOf)]
+}
+
+/** A file that is made while it is sent. */
+export interface ByteStream {
+  readonly byteLength: number
+  readonly chunks: Iterable<Uint8Array>
+}
+
+/** The same archive, whose checksums are computed entry by entry as the chunks are asked for: the first can be on its way before the last. */
+export function zipStream(contents: readonly ZipContent[]): ByteStream {
+  let byteLength = 0
+  for (const chunk of archive(contents, () => 0)) byteLength += chunk.byteLength
+  return { byteLength, chunks: archive(contents, crcOf) }
+}
+
+function* archive(contents: readonly ZipContent[], crcOfPart: typeof crcOf): Generator<Uint8Array> {
   const central: Uint8Array[] = []
   let offset = 0
   for (const content of contents) {
     const name = new TextEncoder().encode(content.name)
     const size = content.chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0)
-    const crc = content.chunks.reduce((crc, chunk) => crcOf(chunk, crc), 0)
+    const crc = content.chunks.reduce((crc, chunk) => crcOfPart(chunk, crc), 0)
     const local = localHeader({ name, size, crc }, { offset, alignTo: content.alignTo ?? 1 })
     central.push(centralHeader({ name, size, crc, offset }))
-    chunks.push(local, ...content.chunks)
+    yield local
+    yield* content.chunks
     offset += local.byteLength + size
   }
   const size = central.reduce((sum, header) => sum + header.byteLength, 0)
-  chunks.push(...central, endRecord({ count: contents.length, size, offset }))
-  return chunks
+  yield* central
+  yield endRecord({ count: contents.length, size, offset })
 }
 
 interface EntryFields {

@@ -1,13 +1,15 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { bytesSource } from '../../../src/engine/io/byte-source.js'
-import { joinChunks } from '../../../src/engine/io/named-tensors.js'
+import { joinChunks, type NamedTensors } from '../../../src/engine/io/named-tensors.js'
 import { npyChunks, readNpy } from '../../../src/engine/io/npy.js'
-import { npzChunks, readNpz } from '../../../src/engine/io/npz.js'
+import { npzStream, readNpz } from '../../../src/engine/io/npz.js'
 import { readZipDirectory, readZipEntry } from '../../../src/engine/io/zip-reader.js'
 import { float32 } from '../../../src/engine/tensor.js'
 import { arbitraryTensor, arbitraryTensors } from './arbitrary-tensors.js'
 import { expectedTensors, expectTensor, fixtureBytes, fixtureSource } from './fixtures.js'
+
+const npzChunks = (tensors: NamedTensors) => [...npzStream(tensors).chunks]
 
 describe('reading', () => {
   test.each([

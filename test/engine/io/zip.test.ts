@@ -5,7 +5,7 @@ import { type ByteSource, bytesSource } from '../../../src/engine/io/byte-source
 import { joinChunks } from '../../../src/engine/io/named-tensors.js'
 import { crcOf } from '../../../src/engine/io/zip-layout.js'
 import { readZipDirectory, readZipEntry } from '../../../src/engine/io/zip-reader.js'
-import { zipChunks } from '../../../src/engine/io/zip-writer.js'
+import { zipChunks, zipStream } from '../../../src/engine/io/zip-writer.js'
 import { fixtureBytes } from './fixtures.js'
 
 const bytesOf = (text: string) => new Uint8Array(Buffer.from(text, 'latin1'))
@@ -51,6 +51,14 @@ describe('archives', () => {
     expect(big.entries.get('huge')!.size).toBe(129 * 2 ** 25)
     expect(big.entries.get('after')!.headerOffset).toBeGreaterThan(2 ** 32)
     expect(await readZipEntry(source, big, { entry: big.entries.get('after')!, maxBytes: 100 })).toEqual(bytesOf('after'))
+  })
+
+  test('made while they are sent are the same bytes, and their length is known before', () => {
+    const contents = Object.entries(entries).map(([name, bytes]) => ({ name, chunks: [bytes], alignTo: 64 }))
+    const { byteLength, chunks } = zipStream(contents)
+    const sent = joinChunks([...chunks])
+    expect(sent).toEqual(joinChunks(zipChunks(contents)))
+    expect(byteLength).toBe(sent.byteLength)
   })
 
   test('the checksum is the one that everybody uses', () => {
