@@ -5,7 +5,7 @@
 
 import type { Tensor } from '../tensor.js'
 import { GraphBuilder } from './builder.js'
-import { filled } from './gradients/building.js'
+import { filled, unrepeated } from './gradients/building.js'
 import type { Attribute, Graph, Node } from './graph.js'
 import { attributesOf, type Types } from './infer.js'
 import type { OpName } from './op-name.js'
@@ -51,14 +51,9 @@ export class GradientNodes {
   /** Of values of one shape. What is only repeated is added as it is, beside one that is whole. */
   sum(parts: readonly string[]): string {
     const isWhole = (part: string) => this.#producers.get(part)?.op !== 'Expand'
-    const unrepeated = (part: string): string => (isWhole(part) ? part : unrepeated(this.#producers.get(part)!.inputs[0]!))
-    if (parts.length > 1 && parts.some(isWhole))
-      return this.#added(parts.filter(isWhole).concat(parts.filter((part) => !isWhole(part)).map(unrepeated)))
-    return this.#added(parts)
-  }
-
-  #added(parts: readonly string[]): string {
-    return parts.reduce((left, right) => this.builder.op('Add', [left, right]))
+    const [whole, repeated] = [parts.filter(isWhole), parts.filter((part) => !isWhole(part))]
+    const added = whole.length === 0 ? repeated : [...whole, ...repeated.map((part) => unrepeated(this.builder, part))]
+    return added.reduce((left, right) => this.builder.op('Add', [left, right]))
   }
 
   /** The graph with these nodes behind its own and with these outputs, value by name, behind its own. */

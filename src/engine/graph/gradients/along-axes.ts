@@ -14,6 +14,7 @@ import {
   scaleBy,
   sumOver,
   sumTo,
+  times,
   type Value,
   wholes,
 } from './building.js'
@@ -58,7 +59,7 @@ export const softmax = ofOne((b, { gradient, x, y, call }) => {
   // A row without any finite score is NaN; a model that then goes on with 0 has a slope of 0 there.
   const isLost = b.existing('IsNaN', [y.name])
   const p = isLost ? b.op('Where', [isLost, literal(b, y, 0), y.name]) : y.name
-  const t = b.op('Mul', [gradient, p])
+  const t = times(b, gradient, p)
   return b.op('Sub', [t, b.op('Mul', [p, sumOver(b, t, [axis], 1)])])
 })
 

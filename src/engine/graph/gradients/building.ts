@@ -72,6 +72,17 @@ export function indicator(builder: GradientBuilder, condition: string, { dtype }
   return builder.op('Cast', [condition], { to: dtype })
 }
 
+/** What a value repeats, where it does; else the value. */
+export function unrepeated(builder: GradientBuilder, value: string): string {
+  const made = builder.producer(value)
+  return made?.op === 'Expand' ? unrepeated(builder, made.inputs[0]!) : value
+}
+
+/** A gradient times a value that has the gradient's whole shape: what is only repeated need not be written out for that. */
+export function times(builder: GradientBuilder, gradient: string, whole: string): string {
+  return builder.op('Mul', [unrepeated(builder, gradient), whole])
+}
+
 /** Sums over axes; none: the value itself. */
 export function sumOver(builder: GradientBuilder, value: string, axes: readonly number[], keepdims: 0 | 1): string {
   return axes.length === 0 ? value : builder.op('ReduceSum', [value, wholes(builder, axes)], { keepdims })

@@ -4,7 +4,7 @@
  */
 
 import type { GradientBuilder, GradientRule } from '../operator.js'
-import { indicator, inputOf, literal, ofOne, outputOf, scalarLiteral, scaleBy, sumTo, type Value } from './building.js'
+import { indicator, inputOf, literal, ofOne, outputOf, scalarLiteral, scaleBy, sumTo, times, unrepeated, type Value } from './building.js'
 
 /** A gradient of an operand that was broadcast, made before the sum over what was repeated. */
 type OfOperand = (builder: GradientBuilder, given: { gradient: string; a: Value; b: Value; y: Value }) => string | undefined
@@ -30,7 +30,7 @@ export const cast = ofOne((b, { gradient, x }) => b.op('Cast', [gradient], { to:
 export const neg = ofOne((b, { gradient }) => b.op('Neg', [gradient]))
 
 /** 0 at 0. */
-export const abs = ofOne((b, { gradient, x }) => b.op('Mul', [gradient, b.op('Sign', [x.name])]))
+export const abs = ofOne((b, { gradient, x }) => times(b, gradient, b.op('Sign', [x.name])))
 
 /**
  * 0 at 0, where PyTorch has infinity: a norm written as the root of a sum of squares then has the gradient 0 at the zero vector, as
@@ -39,41 +39,41 @@ export const abs = ofOne((b, { gradient, x }) => b.op('Mul', [gradient, b.op('Si
 export const sqrt = ofOne((b, { gradient, y }) => {
   const slope = b.op('Div', [literal(b, y, 0.5), y.name])
   const guarded = b.op('Where', [b.op('Equal', [y.name, literal(b, y, 0)]), literal(b, y, 0), slope])
-  return b.op('Mul', [gradient, guarded])
+  return times(b, gradient, guarded)
 })
 
-export const reciprocal = ofOne((b, { gradient, y }) => b.op('Neg', [b.op('Mul', [gradient, b.op('Mul', [y.name, y.name])])]))
+export const reciprocal = ofOne((b, { gradient, y }) => b.op('Neg', [times(b, gradient, b.op('Mul', [y.name, y.name]))]))
 
-export const exp = ofOne((b, { gradient, y }) => b.op('Mul', [gradient, y.name]))
+export const exp = ofOne((b, { gradient, y }) => times(b, gradient, y.name))
 
-export const log = ofOne((b, { gradient, x }) => b.op('Div', [gradient, x.name]))
+export const log = ofOne((b, { gradient, x }) => b.op('Div', [unrepeated(b, gradient), x.name]))
 
 /** 2 / sqrt(pi) exp(-x^2) */
 export const erf = ofOne((b, { gradient, x }) => {
   const bell = b.op('Exp', [b.op('Neg', [b.op('Mul', [x.name, x.name])])])
-  return b.op('Mul', [gradient, scaleBy(b, bell, x, 2 / Math.sqrt(Math.PI))])
+  return times(b, gradient, scaleBy(b, bell, x, 2 / Math.sqrt(Math.PI)))
 })
 
 /** g - g y^2 */
 export const tanh = ofOne((b, { gradient, y }) => {
-  const squared = b.op('Mul', [b.op('Mul', [gradient, y.name]), y.name])
+  const squared = b.op('Mul', [times(b, gradient, y.name), y.name])
   return b.op('Sub', [gradient, squared])
 })
 
 /** g y - g y^2 */
 export const sigmoid = ofOne((b, { gradient, y }) => {
-  const once = b.op('Mul', [gradient, y.name])
+  const once = times(b, gradient, y.name)
   return b.op('Sub', [once, b.op('Mul', [once, y.name])])
 })
 
 /** 0 at 0. */
 export const relu = ofOne((b, { gradient, y }) => {
-  return b.op('Mul', [gradient, indicator(b, b.op('Greater', [y.name, literal(b, y, 0)]), y)])
+  return times(b, gradient, indicator(b, b.op('Greater', [y.name, literal(b, y, 0)]), y))
 })
 
 export const gelu = ofOne((b, { gradient, x, call }) => {
-  if (call.attributes.approximate === 'tanh') return b.op('Mul', [gradient, geluTanhSlope(b, x)])
-  return scaleBy(b, b.op('Mul', [gradient, twiceGeluSlope(b, x)]), x, 0.5)
+  if (call.attributes.approximate === 'tanh') return times(b, gradient, geluTanhSlope(b, x))
+  return scaleBy(b, times(b, gradient, twiceGeluSlope(b, x)), x, 0.5)
 })
 
 /** Phi(x) + x phi(x), with u = x / sqrt(2): (1 + erf(u)) / 2 + u exp(-u^2) / sqrt(pi). */
@@ -102,7 +102,7 @@ export const clip: GradientRule = (b, call) => {
   const gradient = call.gradients[0]!
   const x = inputOf(call, 0)
   const [, low, high] = call.names
-  const where = (condition: string) => b.op('Mul', [gradient, indicator(b, condition, x)])
+  const where = (condition: string) => times(b, gradient, indicator(b, condition, x))
   const inside = [...(low ? [b.op('GreaterOrEqual', [x.name, low])] : []), ...(high ? [b.op('LessOrEqual', [x.name, high])] : [])]
   const ofLow = () => {
     const isBelow = b.op('Less', [x.name, low!])
@@ -126,9 +126,12 @@ export const sub: GradientRule = (b, call) => {
   return [left, right === undefined ? undefined : b.op('Neg', [right])]
 }
 
+const byFactor = (b: GradientBuilder, gradient: string, { factor, y }: { factor: Value; y: Value }) =>
+  factor.shape.join() === y.shape.join() ? times(b, gradient, factor.name) : b.op('Mul', [gradient, factor.name])
+
 export const mul = ofTwo(
-  (b, { gradient, b: factor }) => b.op('Mul', [gradient, factor.name]),
-  (b, { gradient, a: factor }) => b.op('Mul', [gradient, factor.name]),
+  (b, { gradient, b: factor, y }) => byFactor(b, gradient, { factor, y }),
+  (b, { gradient, a: factor, y }) => byFactor(b, gradient, { factor, y }),
 )
 
 /** With y = a / b: g / b and -(g / b) y. */
