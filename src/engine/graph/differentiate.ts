@@ -35,7 +35,7 @@ export function gradientName(target: string, prefix = 'grad/'): string {
  *   zeros where `of` does not depend on it. The values there were are computed as before, bit by bit, except where a target is inside a
  *   fused operator, which is then written out (write-out.ts). Edits come before differentiation: an edit of the returned graph does not
  *   change its gradients' rules.
- * @throws   VALUE_UNKNOWN; INPUT_INVALID when a value is not of floats; each with all problems
+ * @throws   VALUE_UNKNOWN; INPUT_INVALID when a value is not of floats or a name is taken; each with all problems
  */
 export function differentiate(
   graph: Graph,
@@ -44,7 +44,7 @@ export function differentiate(
   { prefix = 'grad/', stopAt = [] }: DifferentiateOptions = {},
 ): Graph {
   const editor = new GraphEditor(graph)
-  const targets = resolveTargets(graph, editor.types, { of, withRespectTo })
+  const targets = resolveTargets(graph, editor.types, { of, withRespectTo, prefix })
   const needed = ancestors(graph.nodes, of)
   for (const value of [...targets.values()].flat()) bringIntoPath(editor, value, needed)
   const active = dependents(editor.graph().nodes, { on: [...targets.values()].flat(), types: editor.types, stopAt: new Set(stopAt) })
@@ -64,28 +64,37 @@ export function differentiate(
   return nodes.graph(made)
 }
 
+interface Request {
+  readonly of: string
+  readonly withRespectTo: readonly string[]
+  readonly prefix: string
+}
+
 /** The values that each target stands for, by target. */
-function resolveTargets(
-  graph: Graph,
-  types: Types,
-  { of, withRespectTo }: { of: string; withRespectTo: readonly string[] },
-): Map<string, readonly string[]> {
-  const firings = new Map(graph.hookPoints.map((hookPoint) => [hookPoint.name, hookPoint.firings]))
-  const unknown: Problem[] = []
-  const unfit: Problem[] = []
-  const check = (path: string, value: string) => {
-    const type = types.get(value)
-    if (!type) unknown.push({ path, message: `"${value}" is not a value of the graph` })
-    else if (!type.dtype.startsWith('float')) unfit.push({ path, message: `"${value}" is of ${type.dtype}; only floats have gradients` })
-  }
-  check('of', of)
-  const targets = new Map(withRespectTo.map((target) => [target, firings.get(target) ?? [target]]))
-  for (const [at, target] of withRespectTo.entries()) for (const value of targets.get(target)!) check(`withRespectTo[${at}]`, value)
+function resolveTargets(graph: Graph, types: Types, { of, withRespectTo, prefix }: Request): Map<string, readonly string[]> {
+  const hookPoints = new Map(graph.hookPoints.map((hookPoint) => [hookPoint.name, hookPoint.firings]))
+  const targets = new Map(withRespectTo.map((target) => [target, hookPoints.get(target) ?? [target]]))
+  const asked = [
+    { path: 'of', name: of, values: [of] },
+    ...withRespectTo.map((name, at) => ({ path: `withRespectTo[${at}]`, name, values: targets.get(name)! })),
+  ]
+  const unknown = asked.filter(({ values }) => !values.every((value) => types.has(value)))
   if (unknown.length > 0) {
-    const value = unknown[0]!.path === 'of' ? of : withRespectTo[Number(/\d+/.exec(unknown[0]!.path)![0])]!
-    throw new EngineError('VALUE_UNKNOWN', { value, graph: graph.name, known: [...types.keys()] }, unknown)
+    const problems = unknown.map(({ path, name }) => ({ path, message: `"${name}" is not a value of the graph` }))
+    throw new EngineError('VALUE_UNKNOWN', { value: unknown[0]!.name, graph: graph.name, known: [...types.keys()] }, problems)
   }
-  if (unfit.length > 0) throw new EngineError('INPUT_INVALID', { path: unfit[0]!.path, problem: unfit[0]!.message }, unfit)
+  const unfit = asked.flatMap(({ path, name, values }): Problem[] => {
+    const dtype = values.map((value) => types.get(value)!.dtype).find((each) => !each.startsWith('float'))
+    return dtype === undefined ? [] : [{ path, message: `"${name}" is of ${dtype}; only floats have gradients` }]
+  })
+  const taken = [...targets.keys()].filter((target) => types.has(gradientName(target, prefix)))
+  const path = (target: string) => `withRespectTo[${withRespectTo.indexOf(target)}]`
+  const clashes = taken.map((target) => ({
+    path: path(target),
+    message: `"${gradientName(target, prefix)}" is there already; differentiate under another prefix`,
+  }))
+  const problems = [...unfit, ...clashes]
+  if (problems.length > 0) throw new EngineError('INPUT_INVALID', { path: problems[0]!.path, problem: problems[0]!.message }, problems)
   return targets
 }
 

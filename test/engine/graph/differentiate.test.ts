@@ -205,6 +205,38 @@ describe('what is differentiated by what', () => {
     const unfit = thrownBy(() => differentiate(graph, 'ids', ['ids', 'x']))
     expect(unfit.code).toBe('INPUT_INVALID')
     expect(unfit.problems.map(({ path }) => path)).toEqual(['of', 'withRespectTo[0]'])
+    const twice = thrownBy(() => differentiate(differentiate(graph, 'loss', ['x']), 'loss', ['x']))
+    expect(twice.code).toBe('INPUT_INVALID')
+    expect(twice.message).toContain('another prefix')
+  })
+
+  test('a graph may be differentiated by several values, one after the other', async () => {
+    const b = new GraphBuilder('g')
+    const x = b.input('x', 'float32', [2])
+    const y = b.named('y', b.op('Mul', [x, x]))
+    const graph = b.build([b.named('loss', b.op('Mul', [y, x]))])
+    const both = differentiate(differentiate(graph, 'loss', ['x']), 'y', ['x'], { prefix: 'of y/' })
+    const found = await runOnce(await onnxruntime.create(), both, { inputs: { x: vector(1, 2) } })
+    expect(found['grad/x']).toEqual(vector(3, 12))
+    expect(found['of y/x']).toEqual(vector(2, 4))
+  })
+
+  test('of an operator with several outputs only some may matter', async () => {
+    const middle = (b: GraphBuilder, x: string) => b.opMany('Split', [x], { nOutputs: 3, attributes: { num_outputs: 3 } })[1]!
+    expect(await gradientAt(vector(1, 2, 3), (b, x) => b.op('Exp', [b.op('Mul', [middle(b, x), b.constant(scalar(0))])]))).toEqual(
+      vector(0, 0, 0),
+    )
+    expect(await gradientAt(vector(1, 2, 3), (b, x) => b.op('Mul', [middle(b, x), b.constant(scalar(5))]))).toEqual(vector(0, 5, 0))
+  })
+
+  test('a gradient has the dtype of its target, across casts', async () => {
+    const b = new GraphBuilder('g')
+    const x = b.input('x', 'float64', [2])
+    const single = b.op('Cast', [x], { to: 'float32' })
+    const graph = differentiate(b.build([b.named('loss', b.op('ReduceSumSquare', [single], { keepdims: 0 }))]), 'loss', ['x'])
+    expect(findProblems(graph)).toEqual([])
+    const found = await runOnce(await onnxruntime.create(), graph, { inputs: { x: tensor('float64', [2], Float64Array.of(1, 2)) } })
+    expect(found['grad/x']).toEqual(tensor('float64', [2], Float64Array.of(2, 4)))
   })
 })
 

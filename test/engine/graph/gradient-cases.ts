@@ -119,7 +119,7 @@ const convolution = (shapes: {
 /** The cases of the rows that have a rule. */
 export const gradientCases: Readonly<Partial<Record<OpName, readonly GradientCase[]>>> = {
   Identity: unary(),
-  Cast: [{ title: 'to float32', inputs: [f64([2, 3])], attributes: { to: 'float64' } }],
+  Cast: [{ title: 'between floats', inputs: [f64([2, 3])], attributes: { to: 'float64' } }],
   Neg: unary(),
   Abs: unary(),
   Sqrt: unary(positive),

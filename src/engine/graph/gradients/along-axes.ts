@@ -53,14 +53,13 @@ export const reduceExtreme: GradientRule = (b, call) => {
   return [b.op('Mul', [isExtreme, share])]
 }
 
-/** p (g - sum g p) = t - p sum t with t = g p. */
+/** p (g - sum g p) */
 export const softmax = ofOne((b, { gradient, x, y, call }) => {
   const axis = normalizeAxis(int(call, 'axis'), x.shape.length)
   // A row without any finite score is NaN; a model that then goes on with 0 has a slope of 0 there.
   const isLost = b.existing('IsNaN', [y.name])
   const p = isLost ? b.op('Where', [isLost, literal(b, y, 0), y.name]) : y.name
-  const t = times(b, gradient, p)
-  return b.op('Sub', [t, b.op('Mul', [p, sumOver(b, t, [axis], 1)])])
+  return b.op('Mul', [p, b.op('Sub', [gradient, sumOver(b, times(b, gradient, p), [axis], 1)])])
 })
 
 /**

@@ -54,17 +54,11 @@ export const erf = ofOne((b, { gradient, x }) => {
   return times(b, gradient, scaleBy(b, bell, x, 2 / Math.sqrt(Math.PI)))
 })
 
-/** g - g y^2 */
-export const tanh = ofOne((b, { gradient, y }) => {
-  const squared = b.op('Mul', [times(b, gradient, y.name), y.name])
-  return b.op('Sub', [gradient, squared])
-})
+/** g (1 - y^2) */
+export const tanh = ofOne((b, { gradient, y }) => times(b, gradient, b.op('Sub', [literal(b, y, 1), b.op('Mul', [y.name, y.name])])))
 
-/** g y - g y^2 */
-export const sigmoid = ofOne((b, { gradient, y }) => {
-  const once = times(b, gradient, y.name)
-  return b.op('Sub', [once, b.op('Mul', [once, y.name])])
-})
+/** g y (1 - y) */
+export const sigmoid = ofOne((b, { gradient, y }) => b.op('Mul', [times(b, gradient, y.name), b.op('Sub', [literal(b, y, 1), y.name])]))
 
 /** 0 at 0. */
 export const relu = ofOne((b, { gradient, y }) => {
@@ -85,7 +79,7 @@ function twiceGeluSlope(b: GradientBuilder, x: Value): string {
   return b.op('Add', [twice, literal(b, x, 1)])
 }
 
-/** x s(w) with s the sigmoid and w = 2 sqrt(2 / pi) (x + 0.044715 x^3) is the same function; its slope is s + x w' s (1 - s). */
+/** x s(w) with s the sigmoid and w = 2 sqrt(2 / pi) (x + 0.044715 x^3) is the same function; its slope is s (1 + x w' (1 - s)). */
 function geluTanhSlope(b: GradientBuilder, x: Value): string {
   const [linear, cubic] = [2 * Math.sqrt(2 / Math.PI), 2 * Math.sqrt(2 / Math.PI) * 0.044715]
   const square = b.op('Mul', [x.name, x.name])
@@ -93,8 +87,8 @@ function geluTanhSlope(b: GradientBuilder, x: Value): string {
   const share = b.op('Sigmoid', [inner])
   // x w' = 3 w - 2 linear x
   const steepness = b.op('Sub', [scaleBy(b, inner, x, 3), scaleBy(b, x.name, x, 2 * linear)])
-  const bell = b.op('Mul', [steepness, b.op('Sub', [share, b.op('Mul', [share, share])])])
-  return b.op('Add', [share, bell])
+  const bell = b.op('Mul', [steepness, b.op('Sub', [literal(b, x, 1), share])])
+  return b.op('Mul', [share, b.op('Add', [bell, literal(b, x, 1)])])
 }
 
 /** Passes at a bound. A bound takes the gradient of what lies strictly beyond it; with lower > upper everything is upper's. */
