@@ -14,12 +14,7 @@ import { type Batch, Stepper } from './stepper.js'
 /** Batches by the number of the update that they are for. */
 export interface BatchSource {
   /** The same batch for the same step, however often and from wherever a run is begun; asked for in order. */
-  at(step: number): Promise<{
-    readonly pixels: Tensor
-    readonly labels?: Tensor
-    readonly tokens?: Tensor
-    readonly groups?: Tensor
-  }>
+  at(step: number): Promise<Batch>
 }
 
 export interface ModelTrainingSetting {

@@ -14,7 +14,7 @@ import type { Batch } from '../../../src/engine/training/stepper.js'
 const folder = path.resolve(import.meta.dirname, '../../fixtures/training')
 
 type Steps = readonly Readonly<Record<string, number>>[]
-export type GoldenRun = 'classifier' | 'clip' | 'clipGrouped'
+export type GoldenRun = 'classifier' | 'clip' | 'clipGrouped' | 'clipClasses'
 
 export const expected = JSON.parse(fs.readFileSync(path.join(folder, 'expected.json'), 'utf8')) as Record<GoldenRun, Steps> & {
   readonly schedules: {
@@ -39,7 +39,10 @@ export async function goldenTensors(name: GoldenRun): Promise<GoldenTensors> {
     const tensor = await readSafetensor(source, header, key)
     const [part, ...rest] = key.split('/') as ['first' | 'last' | 'batch', ...string[]]
     if (part === 'batch')
-      (golden.batches as Record<string, Tensor>[])[Number(rest[0])] = { ...golden.batches[Number(rest[0])], [rest[1]!]: tensor }
+      (golden.batches as Record<string, Tensor>[])[Number(rest[0])] = {
+        ...golden.batches[Number(rest[0])],
+        [rest.slice(1).join('/')]: tensor,
+      }
     else golden[part][rest.join('/')] = tensor
   }
   return golden
@@ -114,6 +117,20 @@ export const settings: Readonly<Record<GoldenRun, GoldenSetting>> = {
   clip: { objective: clip, optimizer: { kind: 'adam' }, clipNorm: 0.5, learningRate: 0.003, schedule: { kind: 'constant' } },
   clipGrouped: {
     objective: { ...clip, grouped: true },
+    optimizer: { kind: 'adam' },
+    learningRate: 0.003,
+    schedule: { kind: 'constant' },
+  },
+  clipClasses: {
+    objective: {
+      ...clip,
+      contrastWeight: 0.5,
+      textClasses: [
+        { name: 'colour', nClasses: 3, weight: 0.7, labelSmoothing: 0.1 },
+        { name: 'shape', nClasses: 4, weight: 1.3 },
+      ],
+      patchDropout: 0.5,
+    },
     optimizer: { kind: 'adam' },
     learningRate: 0.003,
     schedule: { kind: 'constant' },

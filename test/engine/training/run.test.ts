@@ -184,7 +184,7 @@ describe('is refused', () => {
   })
 
   test('a batch without what the objective needs', async () => {
-    const at = async (step: number) => ({ pixels: (await noisyBatches(1).at(step)).pixels })
+    const at = async (step: number) => ({ pixels: (await noisyBatches(1).at(step)).pixels! })
     await expect(trainTiny({ folder: newFolder(), batches: { at } })).rejects.toMatchObject({
       code: 'FEED_MISSING',
       details: { names: ['labels'] },

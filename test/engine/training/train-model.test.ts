@@ -51,7 +51,7 @@ test('a CLIP learns which text belongs to which picture, and each tower can be r
     const one = async (program: typeof vision, inputs: Record<string, Tensor>, output: string) =>
       (await program.run({ inputs, weights, fetch: [output] }))[output]!.data as Float32Array
     return [
-      await one(vision, { pixels: unseen.pixels }, prefixed(visionGraph(objective.vision), 'vision').outputs[0]!),
+      await one(vision, { pixels: unseen.pixels! }, prefixed(visionGraph(objective.vision), 'vision').outputs[0]!),
       await one(text, { tokens: unseen.tokens! }, prefixed(textGraph(objective.text), 'text').outputs[0]!),
     ] as const
   }
@@ -97,7 +97,7 @@ test('a CLIP learns which text belongs to which picture, and each tower can be r
   // The towers' weights, by the names of their own graphs, are what was trained.
   expect(Object.keys(trained).sort()).toEqual(Object.keys(weights).sort())
   const alone = await runOnce(backend, visionGraph(objective.vision), {
-    inputs: { pixels: unseen.pixels },
+    inputs: { pixels: unseen.pixels! },
     weights: towerWeights(trained, 'vision'),
   })
   const resident = await backend.upload(trained)

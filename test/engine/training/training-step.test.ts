@@ -201,7 +201,7 @@ test('a step computes nothing that no output needs, and what leaves the device i
 describe('graphs side by side', () => {
   test('share inputs and keep their own names otherwise', async () => {
     const [backend, graph] = [await backends[0]!.create(), linear()]
-    const both = sideBySide('both', { a: graph, b: graph })
+    const both = sideBySide('both', [prefixed(graph, 'a'), prefixed(graph, 'b')])
     validate(both)
     expect(both.inputs).toEqual(graph.inputs)
     expect(Object.keys(both.parameters)).toEqual(['a/w', 'a/offset', 'a/count', 'b/w', 'b/offset', 'b/count'])

@@ -28,6 +28,11 @@ export function stepsOf(length: Length, stepsPerEpoch: number): number {
   return 'steps' in length ? length.steps : Math.max(1, Math.round(length.epochs * stepsPerEpoch))
 }
 
+/** `patchDropout`: the share of the patches that a step leaves out. */
+export function readPatchDropout(fields: StrictFields): number {
+  return fields.number('patchDropout', { min: 0, max: 0.99, fallback: 0 })
+}
+
 /** `optimizer: { kind, learningRate, clipNorm, ... }`; AdamW without it. */
 export function readOptimizer(
   section: StrictFields | undefined,

@@ -10,11 +10,12 @@ import type { Json } from '../run/checkpoints.js'
 import { openRun } from '../run/run-folder.js'
 import { trainModel } from '../train-model.js'
 import { readClassifier } from './architecture-fields.js'
+import { fed, keptPatchesFeed } from './batch-feeds.js'
 import { classificationAccuracy } from './evaluate-model.js'
 import { pictureBatches } from './picture-batches.js'
 import { dataFacts, readPictureFields } from './picture-data.js'
 import { type RecipeOptions, type RecipeResult, readSeed } from './recipe.js'
-import { readLength, readOptimizer, readRun, readSchedule, runSetting, stepsOf } from './run-fields.js'
+import { readLength, readOptimizer, readPatchDropout, readRun, readSchedule, runSetting, stepsOf } from './run-fields.js'
 import { readExport, writeTrained } from './write-trained.js'
 
 function read(config: unknown) {
@@ -26,6 +27,7 @@ function read(config: unknown) {
     vision: model && readClassifier(model),
     init: model?.has('init') ? model.choice('init', initSchemes()) : undefined,
     labelSmoothing: fields.number('labelSmoothing', { min: 0, max: 0.99, fallback: 0 }),
+    patchDropout: readPatchDropout(fields),
     pictures: readPictureFields(fields),
     length: readLength(fields),
     nMicroBatches: fields.number('microBatches', { min: 1, max: 1024, integer: true, fallback: 1 }),
@@ -45,6 +47,7 @@ export async function trainClassifier(config: unknown, options: RecipeOptions): 
     vision: visionFor,
     init,
     labelSmoothing,
+    patchDropout,
     pictures,
     length,
     nMicroBatches,
@@ -68,13 +71,13 @@ export async function trainClassifier(config: unknown, options: RecipeOptions): 
     resume: options.resume,
   })
   const nSteps = stepsOf(length, source.train.stepsPerEpoch)
-  const objective = { kind: 'classification', vision, labelSmoothing } as const
+  const objective = { kind: 'classification', vision, labelSmoothing, patchDropout } as const
   const { outcome, weights } = await trainModel({
     ...options,
     title: 'classification',
     run,
     setting: { objective, ...training, schedule, nMicroBatches, run: runSetting(runFields, nSteps) },
-    batches: source.train,
+    batches: fed(source.train, patchDropout === 0 ? [] : [keptPatchesFeed(vision, patchDropout, random.fork('patches'))]),
     weights: initialWeights(objective, random.fork('weights'), init ? { vision: init } : {}),
     ...(source.test && { evaluate: classificationAccuracy(vision, source.test) }),
   })

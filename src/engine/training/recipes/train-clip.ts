@@ -3,24 +3,22 @@
  * from a configuration to a folder that can be imported.
  */
 
-import { EngineError } from '../../errors.js'
 import { initSchemes } from '../../models/initialize.js'
 import { type TrainedTokenizer, trainedClipTokenizer, trainedTokenizerFiles, trainTokenizer } from '../../models/tokenizer-training.js'
 import { createRandom } from '../../random.js'
 import { StrictFields } from '../../strict-fields.js'
-import { tensor } from '../../tensor.js'
-import type { Batches } from '../data/batches.js'
 import type { Dataset } from '../data/dataset.js'
 import { initialWeights } from '../model-objective.js'
 import type { Json } from '../run/checkpoints.js'
 import { openRun } from '../run/run-folder.js'
-import { type BatchSource, trainModel } from '../train-model.js'
+import { trainModel } from '../train-model.js'
 import { readClipText, readClipVision } from './architecture-fields.js'
-import { clipAccuracy, facetClasses, type ZeroShotQuestion } from './evaluate-model.js'
+import { fed, groupsFeed, keptPatchesFeed, readTemplates, readTextClasses, requireFacet, textClassesFeed } from './batch-feeds.js'
+import { clipAccuracy, type ZeroShotQuestion } from './evaluate-model.js'
 import { pictureBatches } from './picture-batches.js'
 import { dataFacts, readPictureFields } from './picture-data.js'
 import { type RecipeOptions, type RecipeResult, readSeed } from './recipe.js'
-import { readLength, readOptimizer, readRun, readSchedule, runSetting, stepsOf } from './run-fields.js'
+import { readLength, readOptimizer, readPatchDropout, readRun, readSchedule, runSetting, stepsOf } from './run-fields.js'
 import { readExport, writeTrained } from './write-trained.js'
 
 function read(config: unknown) {
@@ -40,6 +38,9 @@ function read(config: unknown) {
     text: text && readClipText(text, dEmbed),
     init: model?.has('init') ? model.choice('init', initSchemes()) : undefined,
     sameBy: fields.has('sameBy') ? fields.string('sameBy') : undefined,
+    contrastWeight: fields.number('contrastWeight', { min: 0, max: 1000, fallback: 1 }),
+    textClasses: readTextClasses(fields),
+    patchDropout: readPatchDropout(fields),
     pictures: readPictureFields(fields),
     length: readLength(fields),
     nMicroBatches: fields.number('microBatches', { min: 1, max: 1024, integer: true, fallback: 1 }),
@@ -56,18 +57,13 @@ function read(config: unknown) {
 
 function readQuestions(section: StrictFields | undefined): ZeroShotQuestion[] {
   const questions = section?.sections('zeroShot') ?? []
-  return questions.map((question) => {
-    const templates = question.strings('templates', ['{}'])
-    const empty = templates.find((template) => !template.includes('{}'))
-    if (empty !== undefined) question.problem('templates', `"${empty}" has no {} for the value`)
-    return { facet: question.string('facet'), templates }
-  })
+  return questions.map((question) => ({ facet: question.string('facet'), templates: readTemplates(question) }))
 }
 
 /** @throws CONFIG_INVALID with every problem of the configuration; what opening the data, training and writing throw */
 export async function trainClip(config: unknown, options: RecipeOptions): Promise<RecipeResult> {
   const recipe = read(config)
-  const { seed, pictures, sameBy } = recipe
+  const { seed, pictures, sameBy, contrastWeight, patchDropout } = recipe
   const vision = recipe.vision!
   const data = await pictures.open(options)
   for (const { facet } of recipe.zeroShot) requireFacet(data.test ?? data.train, facet, 'evaluate.zeroShot.facet')
@@ -84,14 +80,21 @@ export async function trainClip(config: unknown, options: RecipeOptions): Promis
     resume: options.resume,
   })
   const nSteps = stepsOf(recipe.length, source.train.stepsPerEpoch)
-  const objective = { kind: 'clip', vision, text, grouped: sameBy !== undefined } as const
+  const asked = textClassesFeed(recipe.textClasses, { dataset: data.train, tokenizer, random: random.fork('text classes') })
+  const { textClasses } = asked
+  const objective = { kind: 'clip', vision, text, grouped: sameBy !== undefined, contrastWeight, textClasses, patchDropout } as const
+  const feeds = [
+    ...(sameBy === undefined ? [] : [groupsFeed(data.train, sameBy)]),
+    ...(textClasses.length === 0 ? [] : [asked.feed]),
+    ...(patchDropout === 0 ? [] : [keptPatchesFeed(vision, patchDropout, random.fork('patches'))]),
+  ]
   const { schedule, nMicroBatches, init, training, zeroShot, retrieval } = recipe
   const { outcome, weights } = await trainModel({
     ...options,
     title: 'CLIP',
     run,
     setting: { objective, ...training, schedule, nMicroBatches, run: runSetting(recipe.run, nSteps) },
-    batches: sameBy === undefined ? source.train : withGroups(source.train, data.train, sameBy),
+    batches: fed(source.train, feeds),
     weights: initialWeights(objective, random.fork('weights'), init ? { vision: init, text: init } : { vision: 'clip', text: 'clip' }),
     ...(data.test &&
       source.test && {
@@ -120,29 +123,3 @@ function* captionsOf(dataset: Dataset): Generator<string> {
 }
 
 const endOf = ({ end }: TrainedTokenizer) => end.id
-
-/** Batches that say which of their rows show the same thing: those with one value of a facet. */
-function withGroups(batches: Batches, dataset: Dataset, facet: string): BatchSource {
-  requireFacet(dataset, facet, 'sameBy')
-  const { labels } = facetClasses(dataset, facet)
-  return {
-    async at(step) {
-      const { items, pixels, tokens } = await batches.at(step)
-      const groups = tensor(
-        'int64',
-        [items.length],
-        BigInt64Array.from(items, (item) => BigInt(labels[item]!)),
-      )
-      return { pixels, groups, ...(tokens && { tokens }) }
-    },
-  }
-}
-
-function requireFacet(dataset: Dataset, facet: string, path: string): void {
-  for (let index = 0; index < dataset.size; index++) {
-    const { facets, name } = dataset.item(index)
-    if (facets[facet] !== undefined) continue
-    const problem = `"${facet}" is not known of ${name}; ${Object.keys(facets).join(', ') || 'nothing'} is`
-    throw new EngineError('INPUT_INVALID', { path, problem })
-  }
-}
