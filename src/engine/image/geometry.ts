@@ -22,11 +22,7 @@ const MAX_SIDE = 2 ** 29 - 1
 /** @throws IMAGE_INVALID when the picture is so thin that nothing, or too much, is left of it */
 export function geometry(picture: Size, how: Preprocessing): Geometry {
   const resized = resizedSize(picture, how.resize)
-  const shortest = Math.min(resized.width, resized.height)
-  if (shortest < 1 || Math.max(resized.width, resized.height) > MAX_SIDE) {
-    const problem = `its ${picture.width} x ${picture.height} pixels would be resized to ${resized.width} x ${resized.height}; crop it first.`
-    throw new EngineError('IMAGE_INVALID', { problem })
-  }
+  refuseThin(picture, resized)
   const output = how.crop ?? (how.resize?.kind === 'longestEdge' ? how.resize : resized)
   const offset = how.cropRounding === 'halfToEven' ? offsetHalfToEven : offsetFloor
   return {
@@ -35,6 +31,13 @@ export function geometry(picture: Size, how: Preprocessing): Geometry {
     left: offset(resized.width - output.width),
     top: offset(resized.height - output.height),
   }
+}
+
+/** @throws IMAGE_INVALID */
+export function refuseThin(picture: Size, resized: Size): void {
+  if (Math.min(resized.width, resized.height) >= 1 && Math.max(resized.width, resized.height) <= MAX_SIDE) return
+  const problem = `its ${picture.width} x ${picture.height} pixels would be resized to ${resized.width} x ${resized.height}; crop it first.`
+  throw new EngineError('IMAGE_INVALID', { problem })
 }
 
 function resizedSize(picture: Size, resize: Resize): Size {

@@ -18,11 +18,26 @@ export async function preprocess(bytes: Uint8Array, how: Preprocessing, limits: 
   return normalize(await seen(bytes, how, limits), how)
 }
 
-/** The bytes that the model sees, RGB or L as `how.mode` says. @throws IMAGE_INVALID, IMAGE_TOO_LARGE */
-export async function seen(bytes: Uint8Array, how: Preprocessing, limits: ImageLimits): Promise<Pixels> {
-  if (how.conversion === undefined) return fit(inMode(await decode(bytes, limits), how), how)
+/**
+ * The bytes that the model sees, RGB or L as `how.mode` says.
+ *
+ * @param look  what to show instead of just that: a part of it, or the same at another resolution
+ * @throws      IMAGE_INVALID, IMAGE_TOO_LARGE
+ */
+export async function seen(bytes: Uint8Array, how: Preprocessing, limits: ImageLimits, look: Look = (shape) => shape): Promise<Pixels> {
+  if (how.conversion === undefined) return fit(inMode(await decode(bytes, limits), how), { how, look })
   const stored = await decodeStored(bytes, limits)
-  return inMode(convertedToRgb(stored, fitStored(stored, how)), how)
+  return inMode(convertedToRgb(stored, fitStored(stored, { how, look })), how)
+}
+
+/** From what the model sees of a picture to what is to be seen of it. */
+export type Look = (shape: Geometry) => Geometry
+
+interface Fitting {
+  readonly how: Preprocessing
+  readonly look: Look
+  /** Done to the pixels before the resize, and to what is seen of them after it. */
+  readonly around?: AroundResize | undefined
 }
 
 function inMode(rgb: Pixels, { mode }: Preprocessing): Pixels {
@@ -30,32 +45,36 @@ function inMode(rgb: Pixels, { mode }: Preprocessing): Pixels {
 }
 
 /** A picture in the bands that its file has, which some need something done to them around the resize. */
-function fitStored(stored: StoredPicture, how: Preprocessing): Pixels {
+function fitStored(stored: StoredPicture, { how, look }: Fitting): Pixels {
   const { pixels, mode } = stored
-  const { resized } = geometry(pixels, how)
+  const { resized } = look(geometry(pixels, how))
   const isResized = resized.width !== pixels.width || resized.height !== pixels.height
   const resize = how.resize?.kind === 'longestEdge' ? { ...how.resize, fill: fillOf(stored, how.resize.fill) } : how.resize
   const resample = mode === 'indexed' ? 'nearest' : how.resample
-  return fit(pixels, { ...how, resize, resample }, isResized ? aroundResize(stored) : undefined)
+  return fit(pixels, { how: { ...how, resize, resample }, look, around: isResized ? aroundResize(stored) : undefined })
 }
 
 /** The part of a picture in the model's mode that it sees, resized. @throws IMAGE_INVALID when it is too thin */
 export function fitted(image: Pixels, how: Preprocessing): Pixels {
-  return fit(image, how)
+  return fit(image, { how, look: (shape) => shape })
 }
 
-/** Resize and centre crop. `around` is done to the pixels before the resize, and to what is seen of them after it. */
-function fit(image: Pixels, how: Preprocessing, around?: AroundResize): Pixels {
-  const shape = geometry(image, how)
+/** Resize and centre crop. */
+function fit(image: Pixels, { how, look, around }: Fitting): Pixels {
+  const shape = look(geometry(image, how))
   const left = Math.max(0, shape.left)
   const top = Math.max(0, shape.top)
-  const visible = resample(around?.before(image) ?? image, shape.resized, how.resample, {
+  const window = {
     left,
     top,
     width: Math.min(shape.resized.width, shape.left + shape.output.width) - left,
     height: Math.min(shape.resized.height, shape.top + shape.output.height) - top,
-  })
-  return pad(around?.after(visible) ?? visible, shape, how.resize?.kind === 'longestEdge' ? how.resize.fill : 0)
+  }
+  const fill = how.resize?.kind === 'longestEdge' ? how.resize.fill : 0
+  // a part that lies in the padding
+  if (window.width <= 0 || window.height <= 0) return pad({ ...image, width: 0, height: 0, data: new Uint8Array() }, shape, fill)
+  const visible = resample(around?.before(image) ?? image, shape.resized, how.resample, window)
+  return pad(around?.after(visible) ?? visible, shape, fill)
 }
 
 function pad(image: Pixels, { output, left, top }: Geometry, fill: number | readonly number[]): Pixels {
