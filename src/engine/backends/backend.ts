@@ -5,6 +5,7 @@
  * shared by every program.
  */
 
+import { invariant } from '../errors.js'
 import type { Graph } from '../graph/graph.js'
 import type { Tensor } from '../tensor.js'
 
@@ -16,6 +17,12 @@ export interface ResidentWeights {
   read(names: readonly string[]): Promise<Record<string, Tensor>>
   /** Frees the memory. Programs do not own weights; nothing may run with them afterwards. */
   dispose(): Promise<void>
+}
+
+/** Weights under other names: each name of `weights` with `prefix` before it. */
+export interface WeightPart {
+  readonly prefix: string
+  readonly weights: ResidentWeights
 }
 
 /** Weight name -> the output whose value it takes. */
@@ -60,4 +67,22 @@ export interface Backend {
   /** @throws OPERATOR_UNSUPPORTED, GRAPH_INVALID */
   compile(graph: Graph, options?: CompileOptions): Promise<Program>
   upload(weights: Readonly<Record<string, Tensor>>): Promise<ResidentWeights>
+  /**
+   * Several uploads as one, such as a model's and those of an SAE in its graph. Nothing is copied: the parts are what is read and written,
+   * and whoever has them disposes of them.
+   */
+  combine(parts: readonly WeightPart[]): ResidentWeights
+}
+
+/** The names of weights that are combined. @throws Error when two would have the same name: whoever combines chooses the prefixes */
+export function combinedNames(parts: readonly WeightPart[]): ReadonlyMap<string, { readonly part: WeightPart; readonly name: string }> {
+  const names = new Map<string, { part: WeightPart; name: string }>()
+  for (const part of parts) {
+    for (const name of part.weights.names) {
+      const combined = part.prefix + name
+      invariant(!names.has(combined), `two weights are called "${combined}"`)
+      names.set(combined, { part, name })
+    }
+  }
+  return names
 }

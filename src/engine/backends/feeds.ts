@@ -28,7 +28,7 @@ export function checkInputs(
 /** Weights may be more than the graph's parameters: they are shared by every program that uses them. */
 export function checkWeights(
   graph: Graph,
-  weights: { has(name: string): boolean; get(name: string): Tensor | undefined },
+  weights: { has(name: string): boolean; get(name: string): Pick<Tensor, 'dtype' | 'shape'> | undefined },
   accepts: (declared: DType, given: DType) => boolean = (declared, given) => declared === given,
 ): void {
   checkPresent(graph, graph.parameters, (name) => weights.has(name))

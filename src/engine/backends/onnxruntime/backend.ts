@@ -10,11 +10,12 @@
 
 import { availableParallelism } from 'node:os'
 import type * as Ort from 'onnxruntime-node'
-import { EngineError } from '../../errors.js'
+import { EngineError, invariant } from '../../errors.js'
 import type { Graph } from '../../graph/graph.js'
 import { toOnnx } from '../../graph/to-onnx.js'
 import { validate } from '../../graph/validate.js'
 import type { Backend, CompileOptions } from '../backend.js'
+import { CombinedWeights } from './combined-weights.js'
 import { type Device, type ExecutionProvider, executionProviders } from './execution-providers.js'
 import { backendFailure } from './failures.js'
 import type { FeedableWeights } from './feedable-weights.js'
@@ -60,6 +61,15 @@ export async function createOnnxRuntimeBackend({
       const resident = provider.upload(ort, weights)
       uploaded.add(resident)
       return resident
+    },
+    combine(parts) {
+      const own = parts.map(({ prefix, weights }) => {
+        invariant(isResident(weights), 'weights are combined where they were not uploaded to')
+        return { prefix, weights }
+      })
+      const combined = new CombinedWeights(own)
+      uploaded.add(combined)
+      return combined
     },
   }
 }

@@ -4,6 +4,8 @@ import type { ResidentWeights } from '../backend.js'
 
 /** Weights as this backend keeps them, wherever that is: to be fed by name to a session. */
 export interface FeedableWeights extends ResidentWeights {
+  /** One of them as it is fed now. */
+  feed(name: string): Ort.Tensor | undefined
   /** The tensors of the graph's parameters, checked against them. @throws FEED_MISSING, SHAPE_MISMATCH, INPUT_INVALID */
   feeds(graph: Graph): Readonly<Record<string, Ort.Tensor>>
   /** Takes what a run made as its own. Of a tensor that does not fit its weight, none is taken. @throws INPUT_INVALID, SHAPE_MISMATCH */

@@ -26,6 +26,11 @@ export class HostWeights implements FeedableWeights {
     this.bytes = [...this.#tensors.values()].reduce((sum, { data }) => sum + data.byteLength, 0)
   }
 
+  feed(name: string): Ort.Tensor | undefined {
+    invariant(!this.#isDisposed, 'weights are used after they were disposed of')
+    return this.#ortTensors.get(name)
+  }
+
   feeds(graph: Graph): Readonly<Record<string, Ort.Tensor>> {
     invariant(!this.#isDisposed, 'weights are used after they were disposed of')
     const known = this.#feeds.get(graph)

@@ -8,7 +8,7 @@ import type { Graph } from '../../graph/graph.js'
 import { attributesOf } from '../../graph/infer.js'
 import { validate } from '../../graph/validate.js'
 import type { DType, Tensor } from '../../tensor.js'
-import type { Backend, Program, ResidentWeights } from '../backend.js'
+import { type Backend, combinedNames, type Program, type ResidentWeights, type WeightPart } from '../backend.js'
 import { checkFetch, checkInputs, checkRead, checkWeights, checkWriteBack, checkWritten } from '../feeds.js'
 import { kernels } from './kernels.js'
 
@@ -44,7 +44,7 @@ export function createReferenceBackend({ precision = 'float32' }: ReferenceOptio
           const values = evaluate(graph, new Map([...constants, ...weights.tensors, ...atPrecision(inputs)]), precision)
           const written = Object.entries(writeBack).map(([name, output]) => [name, values.get(output)!] as const)
           for (const [name, value] of written) checkWritten(name, weights.tensors.get(name)!, value)
-          for (const [name, value] of written) weights.tensors.set(name, copy(value))
+          for (const [name, value] of written) weights.write(name, copy(value))
           // A value may share its data with a feed or another value; what the caller gets is its own.
           return Object.fromEntries(fetch.map((name) => [name, copy(values.get(name)!)]))
         },
@@ -52,30 +52,77 @@ export function createReferenceBackend({ precision = 'float32' }: ReferenceOptio
       } satisfies Program
     },
     async upload(weights) {
-      return new ReferenceWeights(atPrecision(weights))
+      return new UploadedWeights(atPrecision(weights))
+    },
+    combine(parts) {
+      return new CombinedWeights(parts)
     },
   }
 }
 
-class ReferenceWeights implements ResidentWeights {
-  readonly tensors: Map<string, Tensor>
-  readonly bytes: number
-  readonly names: ReadonlySet<string>
+abstract class ReferenceWeights implements ResidentWeights {
+  abstract readonly names: ReadonlySet<string>
+  /** As they are now. */
+  abstract readonly tensors: ReadonlyMap<string, Tensor>
+  abstract write(name: string, value: Tensor): void
+  abstract dispose(): Promise<void>
 
-  constructor(tensors: Map<string, Tensor>) {
-    this.tensors = tensors
-    this.bytes = [...tensors.values()].reduce((sum, { data }) => sum + data.byteLength, 0)
-    this.names = new Set(tensors.keys())
+  get bytes(): number {
+    return [...this.tensors.values()].reduce((sum, { data }) => sum + data.byteLength, 0)
   }
 
   async read(names: readonly string[]): Promise<Record<string, Tensor>> {
     checkRead(names, this.names)
     return Object.fromEntries(names.map((name) => [name, copy(this.tensors.get(name)!)]))
   }
+}
+
+class UploadedWeights extends ReferenceWeights {
+  readonly names: ReadonlySet<string>
+  readonly tensors: Map<string, Tensor>
+
+  constructor(tensors: Map<string, Tensor>) {
+    super()
+    this.tensors = tensors
+    this.names = new Set(tensors.keys())
+  }
+
+  write(name: string, value: Tensor): void {
+    this.tensors.set(name, value)
+  }
 
   async dispose(): Promise<void> {
     this.tensors.clear()
   }
+}
+
+class CombinedWeights extends ReferenceWeights {
+  readonly names: ReadonlySet<string>
+  readonly #found: ReturnType<typeof combinedNames>
+
+  constructor(parts: readonly WeightPart[]) {
+    super()
+    for (const part of parts) own(part)
+    this.#found = combinedNames(parts)
+    this.names = new Set(this.#found.keys())
+  }
+
+  get tensors(): ReadonlyMap<string, Tensor> {
+    return new Map([...this.#found].map(([combined, { part, name }]) => [combined, own(part).tensors.get(name)!]))
+  }
+
+  write(combined: string, value: Tensor): void {
+    const { part, name } = this.#found.get(combined)!
+    own(part).write(name, value)
+  }
+
+  /** The parts stay. */
+  async dispose(): Promise<void> {}
+}
+
+function own({ weights }: WeightPart): ReferenceWeights {
+  invariant(weights instanceof ReferenceWeights, 'weights are combined where they were not uploaded to')
+  return weights
 }
 
 /** Adds the value of every node to `values`. */

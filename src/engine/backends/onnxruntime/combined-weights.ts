@@ -1,0 +1,63 @@
+/** Several uploads as one, each under a prefix: they are fed from where they are, and written to there. */
+
+import type * as Ort from 'onnxruntime-node'
+import type { Graph } from '../../graph/graph.js'
+import type { DType, Tensor } from '../../tensor.js'
+import { combinedNames, type WeightPart } from '../backend.js'
+import { checkRead, checkWeights } from '../feeds.js'
+import type { FeedableWeights } from './feedable-weights.js'
+
+export class CombinedWeights implements FeedableWeights {
+  readonly names: ReadonlySet<string>
+  readonly #found: ReturnType<typeof combinedNames>
+  readonly #parts: readonly WeightPart[]
+
+  /** @param parts  of the same device */
+  constructor(parts: readonly (WeightPart & { readonly weights: FeedableWeights })[]) {
+    this.#parts = parts
+    this.#found = combinedNames(parts)
+    this.names = new Set(this.#found.keys())
+  }
+
+  get bytes(): number {
+    return this.#parts.reduce((sum, { weights }) => sum + weights.bytes, 0)
+  }
+
+  feed(name: string): Ort.Tensor | undefined {
+    const found = this.#found.get(name)
+    return found && (found.part.weights as FeedableWeights).feed(found.name)
+  }
+
+  feeds(graph: Graph): Readonly<Record<string, Ort.Tensor>> {
+    checkWeights(graph, {
+      has: (name) => this.#found.has(name),
+      get: (name) => {
+        const feed = this.feed(name)
+        return feed && { dtype: feed.type as DType, shape: feed.dims }
+      },
+    })
+    return Object.fromEntries(Object.keys(graph.parameters).map((name) => [name, this.feed(name)!]))
+  }
+
+  write(values: Readonly<Record<string, Ort.Tensor>>): void {
+    for (const part of this.#parts) {
+      const own = Object.entries(values).flatMap(([name, value]) => {
+        const found = this.#found.get(name)
+        return found?.part === part ? [[found.name, value] as const] : []
+      })
+      if (own.length > 0) (part.weights as FeedableWeights).write(Object.fromEntries(own))
+    }
+  }
+
+  async read(names: readonly string[]): Promise<Record<string, Tensor>> {
+    checkRead(names, this.names)
+    const entries = names.map(async (name) => {
+      const { part, name: own } = this.#found.get(name)!
+      return [name, (await part.weights.read([own]))[own]!] as const
+    })
+    return Object.fromEntries(await Promise.all(entries))
+  }
+
+  /** The parts stay. */
+  async dispose(): Promise<void> {}
+}
