@@ -115,6 +115,7 @@ export async function createEngineHost(options: EngineHostOptions): Promise<Engi
     run: (request, signal) => dispatcher.run(request, signal),
     preprocess: (image, how, signal) => pictures.get(image, how, signal),
     inspectImage: (bytes, signal) => orCancelled(images.inspect(bytes, signal), signal),
+    draw: (drawing, signal) => images.draw(drawing, signal),
     keep: (activations, about) => caches.keep(activations, about),
     cached: (id) => caches.get(id),
     status: () => status({ supervisor, dispatcher, memory, budget, images, pictures }),

@@ -4,6 +4,7 @@
  */
 
 import type { ImageInfo } from '../image/decode.js'
+import type { Drawing } from '../image/draw.js'
 import type { Preprocessing } from '../image/preprocessing.js'
 import type { Edit } from '../interventions/edit.js'
 import type { ModelDescription, TowerName, WeightProcessing } from '../models/model.js'
@@ -92,6 +93,8 @@ export interface EngineHost {
   preprocess(image: PictureFile, how: Preprocessing, signal?: AbortSignal): Promise<Tensor<'float32'>>
   /** Decodes a picture to its end and says what it is, off the calling thread. @throws IMAGE_INVALID, IMAGE_TOO_LARGE */
   inspectImage(bytes: Uint8Array, signal?: AbortSignal): Promise<ImageInfo>
+  /** Draws a heatmap, a sheet or a thumbnail, off the calling thread. @throws what `draw` of image/draw.ts throws */
+  draw(drawing: Drawing, signal?: AbortSignal): Promise<Uint8Array>
   /** Keeps a run's activations for a while under the memory budget, least recently used out first. Returns the cache's
    * id; a cache that does not fit beside what is in use counts as evicted at once. */
   keep(activations: Readonly<Record<string, Tensor<'float32'>>>, about: CacheInfo): string

@@ -1,22 +1,26 @@
 /**
- * Threads that decode and resample pictures, so that the thread that serves HTTP never does. One picture a thread at a time, which bounds
+ * Threads that decode, resample and draw pictures, so that the thread that serves HTTP never does. One picture a thread at a time, which bounds
  * the memory that decoding takes. Threads start with the first picture; one that dies is replaced for the next.
  */
 
 import { EngineError } from '../errors.js'
 import type { ImageInfo, ImageLimits } from '../image/decode.js'
+import type { Drawing } from '../image/draw.js'
+import type { PatchValues } from '../image/patch-values.js'
 import type { Preprocessing } from '../image/preprocessing.js'
 import type { Tensor } from '../tensor.js'
 import { onCancel } from './cancellation.js'
 import type { Channel } from './channel.js'
 import { deferred } from './deferred.js'
-import { Remote } from './remote.js'
+import { buffersOf, Remote } from './remote.js'
 
 /** What an image worker answers. */
 export interface ImageWorker {
   /** [channel, height, width], in shared memory: cached on this side and read by the engine's worker without a copy. */
   prepare(bytes: Uint8Array, how: Preprocessing, limits: ImageLimits): Promise<Tensor<'float32'>>
   inspect(bytes: Uint8Array, limits: ImageLimits): Promise<ImageInfo>
+  /** The file. */
+  draw(drawing: Drawing, limits: ImageLimits): Promise<Uint8Array>
 }
 
 export interface ImagePoolOptions {
@@ -58,6 +62,14 @@ export class ImagePool {
     return this.#submit((remote) => {
       const own = ownBytes(bytes)
       return remote.call('inspect', [own, this.#options.limits], [own.buffer])
+    }, signal)
+  }
+
+  /** @throws what `draw` throws, too */
+  draw(drawing: Drawing, signal?: AbortSignal): Promise<Uint8Array> {
+    return this.#submit((remote) => {
+      const own = withOwnFiles(drawing)
+      return remote.call('draw', [own, this.#options.limits], [...buffersOf(own)])
     }, signal)
   }
 
@@ -130,3 +142,20 @@ const closing = () => new EngineError('CANCELLED', { why: 'the engine is shuttin
 function ownBytes(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   return new Uint8Array(bytes)
 }
+
+/** The values of patches are few: they are copied, so that the caller keeps them. */
+function withOwnFiles(drawing: Drawing): Drawing {
+  if (drawing.kind === 'thumbnail') return { ...drawing, file: ownBytes(drawing.file) }
+  if (drawing.kind === 'heatmap') {
+    const { file, patches } = drawing
+    return { ...drawing, ...(file && { file: ownBytes(file) }), patches: withOwnValues(patches) }
+  }
+  const tiles = drawing.tiles.map(({ file, patches, ...tile }) => ({
+    ...tile,
+    file: ownBytes(file),
+    ...(patches && { patches: withOwnValues(patches) }),
+  }))
+  return { ...drawing, tiles }
+}
+
+const withOwnValues = (patches: PatchValues): PatchValues => ({ ...patches, values: Float32Array.from(patches.values) })

@@ -1,8 +1,9 @@
 /**
- * Runs as a thread of the image pool: pictures in, numbers out.
+ * Runs as a thread of the image pool: pictures in, numbers or pictures out.
  */
 
 import { inspectImage } from '../image/decode.js'
+import { draw } from '../image/draw.js'
 import { preprocess } from '../image/preprocess.js'
 import type { ImageWorker } from './image-pool.js'
 import { answerCalls } from './remote.js'
@@ -16,4 +17,8 @@ answerCalls<ImageWorker>(threadPort(), {
     return { ...picture, data: shared }
   },
   inspect: inspectImage,
+  async draw(drawing, limits) {
+    // the encoder's buffer may be part of a larger one, which cannot be moved
+    return new Uint8Array(await draw(drawing, limits))
+  },
 })

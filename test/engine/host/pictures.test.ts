@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { EngineError } from '../../../src/engine/errors.js'
 import { deferred } from '../../../src/engine/host/deferred.js'
 import type { ImageWorker } from '../../../src/engine/host/image-pool.js'
+import type { Drawing } from '../../../src/engine/image/draw.js'
 import type { Preprocessing } from '../../../src/engine/image/preprocessing.js'
 import { float32 } from '../../../src/engine/tensor.js'
 import { fakeHost } from './fake-host.js'
@@ -28,6 +29,11 @@ function fakeImages() {
     },
     async inspect() {
       return { format: 'png' as const, width: 1, height: 1 }
+    },
+    /** The first byte of the file, and how many bytes it came with. */
+    async draw(drawing: Drawing) {
+      if (drawing.kind !== 'thumbnail') throw new EngineError('IMAGE_INVALID', { problem: 'it is no thumbnail' })
+      return Uint8Array.of(drawing.file[0]!, drawing.file.buffer.byteLength)
     },
   } satisfies ImageWorker & Record<string, unknown>
   return worker
@@ -121,6 +127,8 @@ describe('preparing pictures', () => {
     expect((await host.preprocess({ id: 'a', read: () => view }, how)).data[0]).toBe(7)
     expect(view.byteLength).toBe(1)
     expect(await host.inspectImage(view)).toEqual({ format: 'png', width: 1, height: 1 })
+    expect([...(await host.draw({ kind: 'thumbnail', file: view, size: 1, format: 'png' }))]).toEqual([7, 1])
+    expect(page[10]).toBe(7)
   })
 
   test('ends with the host', async () => {

@@ -43,6 +43,9 @@ describe('an image worker', () => {
       expect.objectContaining({ code: 'IMAGE_TOO_LARGE', details: { width: 12, height: 10, limit: 100 } }),
     )
     expect(await remote.call('inspect', [new Uint8Array(png), { maxPixels: 1000 }])).toMatchObject({ format: 'png', width: 12, height: 10 })
+    const drawing = { kind: 'thumbnail', file: new Uint8Array(png), size: 6, format: 'png' } as const
+    const small = await remote.call('draw', [drawing, { maxPixels: 1000 }])
+    expect(await sharp(small).metadata()).toMatchObject({ format: 'png', width: 6, height: 5 })
   })
 
   test('that is ended fails the calls in flight and all later ones, with the reason', async () => {
