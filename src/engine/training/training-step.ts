@@ -14,7 +14,7 @@ import type { Graph, ValueType } from '../graph/graph.js'
 import { prune } from '../graph/prune.js'
 import { scalar, type Tensor } from '../tensor.js'
 import { extend } from './extend-graph.js'
-import { nextName, type Optimizer, optimizerInputs, stateNames, updateNodes } from './optimizers.js'
+import { nextName, type Optimizer, parameterRules } from './optimizers.js'
 import type { Projection } from './projections.js'
 
 export interface StepOptions {
@@ -117,6 +117,8 @@ function appendUpdate(
   { trainable, optimizer, clipNorm, projections = {}, nMicroBatches = 1 }: StepOptions & { readonly nMicroBatches?: number },
 ): StepGraph {
   const types = Object.fromEntries(trainable.map((name) => [name, graph.parameters[name]!]))
+  const rules = parameterRules(optimizer)
+  const state: Record<string, ValueType> = {}
   const writeBack: Record<string, string> = {}
   const updated = extend(graph, 'update/', (b) => {
     const { factor, norm } = gradientFactor(b, [...gradients.values()], { clipNorm, isAccumulated: nMicroBatches > 1 })
@@ -124,9 +126,12 @@ function appendUpdate(
       const projection = Object.hasOwn(projections, name) ? projections[name]! : {}
       const scaled = factor === undefined ? gradient : b.op('Mul', [gradient, factor])
       const projected = projection.gradient?.(b, { gradient: scaled, parameter: name }) ?? scaled
-      const next = updateNodes(b, { name, type: types[name]!, gradient: projected }, optimizer)
+      const type = types[name]!
+      const { rule, isDecayed } = rules.of(name, type)
+      const next = rule.update(b, { name, type, gradient: projected, isDecayed })
       writeBack[name] = b.named(nextName(name), projection.parameter?.(b, next.parameter) ?? next.parameter)
       Object.assign(writeBack, next.state)
+      for (const own of rule.stateNames(name)) state[own] = type
     }
     return [...(norm === undefined ? [] : [norm]), ...Object.values(writeBack)]
   })
@@ -134,9 +139,9 @@ function appendUpdate(
   return {
     graph: complete,
     writeBack,
-    state: Object.fromEntries(trainable.flatMap((name) => stateNames(name).map((state) => [state, types[name]!]))),
+    state,
     inputs: (setting) => {
-      const all: Record<string, Tensor> = { ...optimizerInputs(optimizer, setting), [shareInput]: scalar(1 / nMicroBatches) }
+      const all: Record<string, Tensor> = { ...rules.inputs(setting), [shareInput]: scalar(1 / nMicroBatches) }
       return Object.fromEntries(Object.entries(all).filter(([name]) => Object.hasOwn(complete.inputs, name)))
     },
   }

@@ -8,7 +8,7 @@ import { Stepper } from '../../../src/engine/training/stepper.js'
 import { type BackendUnderTest, onnxruntime, reference, referenceFloat64 } from '../each-backend.js'
 import { expected, type GoldenRun, goldenTensors, settings } from './golden.js'
 
-const runs: readonly GoldenRun[] = ['classifier', 'clip', 'clipGrouped', 'clipClasses']
+const runs: readonly GoldenRun[] = ['classifier', 'clip', 'clipGrouped', 'clipClasses', 'clipMuon']
 
 /** All steps of a golden run; the numbers of each, and the parameters after the last. */
 async function train(backend: BackendUnderTest, name: GoldenRun, nMicroBatches = 1) {

@@ -14,7 +14,7 @@ import type { Batch } from '../../../src/engine/training/stepper.js'
 const folder = path.resolve(import.meta.dirname, '../../fixtures/training')
 
 type Steps = readonly Readonly<Record<string, number>>[]
-export type GoldenRun = 'classifier' | 'clip' | 'clipGrouped' | 'clipClasses'
+export type GoldenRun = 'classifier' | 'clip' | 'clipGrouped' | 'clipClasses' | 'clipMuon'
 
 export const expected = JSON.parse(fs.readFileSync(path.join(folder, 'expected.json'), 'utf8')) as Record<GoldenRun, Steps> & {
   readonly schedules: {
@@ -118,6 +118,12 @@ export const settings: Readonly<Record<GoldenRun, GoldenSetting>> = {
   clipGrouped: {
     objective: { ...clip, grouped: true },
     optimizer: { kind: 'adam' },
+    learningRate: 0.003,
+    schedule: { kind: 'constant' },
+  },
+  clipMuon: {
+    objective: { ...clip, grouped: true },
+    optimizer: { kind: 'muon', weightDecay: 0.2 },
     learningRate: 0.003,
     schedule: { kind: 'constant' },
   },

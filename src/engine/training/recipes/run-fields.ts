@@ -33,32 +33,50 @@ export function readPatchDropout(fields: StrictFields): number {
   return fields.number('patchDropout', { min: 0, max: 0.99, fallback: 0 })
 }
 
-/** `optimizer: { kind, learningRate, clipNorm, ... }`; AdamW without it. */
+interface OptimizerDefaults {
+  readonly kind: Optimizer['kind']
+  readonly learningRate: number
+  readonly clipNorm?: number
+  /** Those that can be chosen. */
+  readonly kinds: readonly Optimizer['kind'][]
+}
+
+/** What a model is trained by. */
+export const modelOptimizer: OptimizerDefaults = { kind: 'adamw', learningRate: 1e-3, clipNorm: 1, kinds: ['adam', 'adamw', 'muon'] }
+
+/** `optimizer: { kind, learningRate, clipNorm, ... }`, or the defaults without it. */
 export function readOptimizer(
   section: StrictFields | undefined,
-  defaults: { readonly kind: Optimizer['kind']; readonly learningRate: number; readonly clipNorm?: number },
+  { kinds, ...defaults }: OptimizerDefaults,
 ): { readonly optimizer: Optimizer; readonly learningRate: number; readonly clipNorm?: number } {
   const { learningRate, clipNorm } = defaults
   if (section === undefined) return { optimizer: { kind: defaults.kind }, learningRate, ...(clipNorm !== undefined && { clipNorm }) }
-  const kind = section.choice('kind', ['adam', 'adamw'], defaults.kind)
+  const clip = section.raw('clipNorm') === null ? undefined : section.has('clipNorm') ? section.number('clipNorm', { min: 1e-9 }) : clipNorm
+  return {
+    optimizer: readRule(section, section.choice('kind', kinds, defaults.kind)),
+    learningRate: section.number('learningRate', { min: 0, max: 100, fallback: learningRate }),
+    ...(clip !== undefined && { clipNorm: clip }),
+  }
+}
+
+function readRule(section: StrictFields, kind: Optimizer['kind']): Optimizer {
   const moments = {
     ...(section.has('beta1') && { beta1: section.number('beta1', { min: 0, max: 0.999999 }) }),
     ...(section.has('beta2') && { beta2: section.number('beta2', { min: 0, max: 0.999999 }) }),
     ...(section.has('epsilon') && { epsilon: section.number('epsilon', { min: 0, max: 1 }) }),
   }
-  const clip = section.raw('clipNorm') === null ? undefined : section.has('clipNorm') ? section.number('clipNorm', { min: 1e-9 }) : clipNorm
+  if (kind === 'adam') return { kind, ...moments }
+  const decayed = {
+    ...moments,
+    ...(section.has('weightDecay') && { weightDecay: section.number('weightDecay', unit) }),
+    ...(section.has('decayed') && { decayed: section.choice('decayed', ['all', 'matrices']) }),
+  }
+  if (kind === 'adamw') return { kind, ...decayed }
   return {
-    optimizer:
-      kind === 'adam'
-        ? { kind, ...moments }
-        : {
-            kind,
-            ...moments,
-            ...(section.has('weightDecay') && { weightDecay: section.number('weightDecay', { min: 0, max: 1 }) }),
-            ...(section.has('decayed') && { decayed: section.choice('decayed', ['all', 'matrices']) }),
-          },
-    learningRate: section.number('learningRate', { min: 0, max: 100, fallback: learningRate }),
-    ...(clip !== undefined && { clipNorm: clip }),
+    kind,
+    ...decayed,
+    ...(section.has('momentum') && { momentum: section.number('momentum', { min: 0, max: 0.999999 }) }),
+    ...(section.has('matrixFactor') && { matrixFactor: section.number('matrixFactor', { min: 0, max: 1e6 }) }),
   }
 }
 

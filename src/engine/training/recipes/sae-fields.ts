@@ -48,7 +48,7 @@ export function readSae(section: StrictFields): SaeFields {
   const k = isTopK || section.has('k') ? section.number('k', { min: 0.001, max: 2 ** 24 }) : undefined
   const transcoder = readTranscoder(section.section('transcoder'))
   const optimizerSection = section.section('optimizer')
-  const { optimizer, clipNorm } = readOptimizer(optimizerSection, { kind: 'adam', learningRate: 0 })
+  const { optimizer, clipNorm } = readOptimizer(optimizerSection, { kind: 'adam', learningRate: 0, kinds: ['adam', 'adamw'] })
   if (optimizerSection?.has('learningRate')) {
     optimizerSection.problem('learningRate', 'is one for all SAEs, at the top; learningRateFactor makes it another for this one')
   }

@@ -15,7 +15,7 @@ import { classificationAccuracy } from './evaluate-model.js'
 import { pictureBatches } from './picture-batches.js'
 import { dataFacts, readPictureFields } from './picture-data.js'
 import { type RecipeOptions, type RecipeResult, readSeed } from './recipe.js'
-import { readLength, readOptimizer, readPatchDropout, readRun, readSchedule, runSetting, stepsOf } from './run-fields.js'
+import { modelOptimizer, readLength, readOptimizer, readPatchDropout, readRun, readSchedule, runSetting, stepsOf } from './run-fields.js'
 import { readExport, writeTrained } from './write-trained.js'
 
 function read(config: unknown) {
@@ -31,7 +31,7 @@ function read(config: unknown) {
     pictures: readPictureFields(fields),
     length: readLength(fields),
     nMicroBatches: fields.number('microBatches', { min: 1, max: 1024, integer: true, fallback: 1 }),
-    training: readOptimizer(fields.section('optimizer'), { kind: 'adamw', learningRate: 1e-3, clipNorm: 1 }),
+    training: readOptimizer(fields.section('optimizer'), modelOptimizer),
     schedule: readSchedule(fields.section('schedule'), { kind: 'warmup-cosine', warmupSteps: 100 }),
     run: readRun(fields.section('run')),
     written: readExport(fields.section('export')),
