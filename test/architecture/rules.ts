@@ -18,6 +18,7 @@ const doors: readonly (readonly [room: string, mayImport: readonly string[]])[] 
   ['engine/graph', ['engine/ground', 'engine/graph']],
   ['engine/io', ['engine/ground', 'engine/io']],
   ['engine/image', ['engine/ground', 'engine/image']],
+  ['engine/plots', ['engine/ground', 'engine/plots']],
   ['engine/backends', ['engine/ground', 'engine/graph', 'engine/backends']],
   ['engine/hook-points', ['engine/ground', 'engine/graph', 'engine/hook-points', 'engine/models/model']],
   ['engine/models/model', ['engine/ground', 'engine/graph', 'engine/image', 'engine/models/model']],
@@ -37,6 +38,7 @@ const doors: readonly (readonly [room: string, mayImport: readonly string[]])[] 
       'engine/graph',
       'engine/io',
       'engine/image',
+      'engine/plots',
       'engine/backends', // its contract: no concrete backend, see backendLeaks
       'engine/hook-points',
       'engine/models/model',
@@ -57,6 +59,7 @@ const doors: readonly (readonly [room: string, mayImport: readonly string[]])[] 
       'engine/models/model',
       'engine/models',
       'engine/interventions',
+      'engine/saes',
       'engine/host',
     ],
   ],

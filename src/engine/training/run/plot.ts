@@ -4,6 +4,8 @@
  * two decades is drawn on a logarithmic axis.
  */
 
+import { type Axis, extent, label, linearAxis, logAxis, padded } from '../../plots/axes.js'
+import { escaped, rounded, svgDocument } from '../../plots/svg.js'
 import type { CurveColumns } from './curves.js'
 
 export interface PlotOptions {
@@ -18,12 +20,6 @@ interface Series {
 interface Panel {
   readonly name: string
   readonly series: readonly Series[]
-}
-
-/** An axis: from numbers to places, with the numbers that are written beside it. */
-interface Axis {
-  readonly place: (value: number) => number
-  readonly ticks: readonly number[]
 }
 
 const [panelWidth, panelHeight] = [460, 260]
@@ -44,13 +40,11 @@ export function plotCurves(columns: CurveColumns, { title }: PlotOptions): strin
     const [x, y] = [(index % nColumns) * panelWidth, headerHeight + Math.floor(index / nColumns) * panelHeight]
     return `<g transform="translate(${x} ${y})">${drawPanel(panel)}</g>`
   })
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="system-ui, sans-serif" font-size="11" fill="#333">`,
-    `<rect width="${width}" height="${height}" fill="#fff"/>`,
+  const description = `Curves over the steps of a run: ${panels.map(({ name }) => name).join(', ')}.`
+  return svgDocument({ width, height, title, description }, [
     `<text x="${margin.left}" y="28" font-size="16" font-weight="600">${escaped(title)}</text>`,
     ...drawn,
-    '</svg>\n',
-  ].join('\n')
+  ])
 }
 
 function panelsOf({ step: steps = [], ...columns }: CurveColumns): Panel[] {
@@ -143,48 +137,3 @@ function smoothed(points: Series['points']): Series['points'] {
     return [mean(stretch.map(([step]) => step)), mean(stretch.map(([, value]) => value))] as const
   })
 }
-
-function linearAxis([low, high]: readonly [number, number], { length, leastStep = 0 }: { length: number; leastStep?: number }): Axis {
-  const span = high - low || 1
-  const rough = Math.max(span / 5, leastStep)
-  const decade = 10 ** Math.floor(Math.log10(rough))
-  const step = decade * ([1, 2, 5, 10].find((factor) => factor * decade >= rough) ?? 10)
-  const first = Math.ceil(low / step - 1e-9)
-  const ticks = Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, index) => (first + index) * step)
-  return { ticks, place: (value) => ((value - low) / span) * length }
-}
-
-function logAxis([low, high]: readonly [number, number], length: number): Axis {
-  const [from, to] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))]
-  const every = Math.ceil((to - from) / 8)
-  const ticks = Array.from({ length: Math.floor((to - from) / every) + 1 }, (_, index) => 10 ** (from + index * every))
-  return { ticks, place: (value) => ((Math.log10(value) - from) / (to - from)) * length }
-}
-
-function extent(values: readonly number[]): [number, number] {
-  let [low, high] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
-  for (const value of values) {
-    low = Math.min(low, value)
-    high = Math.max(high, value)
-  }
-  return [low, high]
-}
-
-/** Room above and below; an axis that nearly reaches 0 begins there. */
-function padded([low, high]: readonly [number, number]): [number, number] {
-  const room = (high - low || Math.abs(high) || 1) * 0.06
-  const bottom = low >= 0 && low < (high - low) / 2 ? 0 : low - room
-  return [bottom, high + room]
-}
-
-const rounded = (place: number) => Math.round(place * 100) / 100
-
-function label(value: number): string {
-  const size = Math.abs(value)
-  if (size === 0) return '0'
-  if (size >= 1e6) return `${Number((value / 1e6).toPrecision(4))}M`
-  if (size >= 1e4) return `${Number((value / 1e3).toPrecision(4))}k`
-  return size < 1e-3 ? value.toExponential(0).replace('e-', 'e−') : String(Number(value.toPrecision(4)))
-}
-
-const escaped = (text: string) => text.replace(/[&<>"]/g, (character) => `&#${character.codePointAt(0)};`)
