@@ -7,7 +7,7 @@
 import { createOnnxRuntimeBackend } from '../src/engine/backends/onnxruntime/backend.js'
 import { createEngineHost } from '../src/engine/host/engine-host.js'
 import type { EngineHost, ModelSource, RunRequest } from '../src/engine/host/host.js'
-import { builtTowers, planStructure } from '../src/engine/host/planned-structure.js'
+import { builtTowers, fetchedValues, planStructure } from '../src/engine/host/planned-structure.js'
 import { structureOf } from '../src/engine/host/structure-key.js'
 import { editInputs } from '../src/engine/interventions/apply-edits.js'
 import type { Edit } from '../src/engine/interventions/edit.js'
@@ -117,7 +117,7 @@ async function bareBackend() {
     const program = await backend.compile(graph)
     const { shape, data } = randomTensor([1, 3, 224, 224], { scale: 1, seed: 1 })
     const inputs = { [planned.input.name]: { dtype: 'float32', shape, data } as Tensor, ...editInputs(asked.edits, planned.tower, 1) }
-    return { run: () => program.run({ inputs, weights, fetch: planned.fetch }), dispose: () => program.dispose() }
+    return { run: () => program.run({ inputs, weights, fetch: fetchedValues(planned) }), dispose: () => program.dispose() }
   }
 }
 

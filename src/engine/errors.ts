@@ -42,6 +42,8 @@ const messages = {
   WEIGHTS_MISMATCH: (d: { problems: readonly string[]; layout: string }) =>
     `The weights do not fit the ${d.layout} layout: ${d.problems.slice(0, 10).join('; ')}${d.problems.length > 10 ? `; and ${d.problems.length - 10} more` : ''}.`,
   MODEL_UNSUPPORTED: (d: { what: string; supported: string }) => `${d.what} is not supported. ${d.supported}`,
+  SAE_MISFIT: (d: { sae: string; model: string; problems: readonly string[] }) =>
+    `The SAE "${d.sae}" is not one of ${d.model}: ${d.problems.join('; ')}.`,
 
   // --- training
   DATASET_INVALID: (d: { dataset: string; problem: string }) => `The data set ${d.dataset} cannot be used: ${d.problem}`,
@@ -74,10 +76,15 @@ const messages = {
 
   // --- the catalog: storage, database, hub
   MODEL_CONFLICT: (d: { id: string; problem: string; instead: string }) => `The model id "${d.id}" is taken: ${d.problem}. ${d.instead}`,
+  SAE_CONFLICT: (d: { id: string; problem: string; instead: string }) => `The SAE id "${d.id}" is taken: ${d.problem}. ${d.instead}`,
+  BASE_MODEL_UNKNOWN: (d: { id: string; known: readonly string[] }) =>
+    `No model "${d.id}" is known that an SAE could be of.${suggest(d.id, d.known)} Import the model first.`,
   CURSOR_INVALID: (d: { cursor: string }) =>
     `"${d.cursor.slice(0, 40)}" is not a cursor of this list. Pass "nextCursor" of the previous page, or nothing for the first.`,
   STORAGE_FULL: (d: { path: string; needed?: number }) =>
     `No space is left on the disk of ${d.path}${d.needed === undefined ? '' : ` (${Math.ceil(d.needed / 2 ** 20)} MB needed)`}. Free some, or set DATA_DIR or HF_HOME to another disk.`,
+  BLOBS_UNAVAILABLE: (d: { store: string; problem: string; instead: string }) =>
+    `The blob store ${d.store} cannot be used: ${d.problem}. ${d.instead}`,
   DATABASE_UNAVAILABLE: (d: { problem: string; instead: string }) => `The database cannot be used: ${d.problem}. ${d.instead}`,
   HUB_UNAVAILABLE: (d: { endpoint: string; problem: string }) =>
     `The hub at ${d.endpoint} did not answer: ${d.problem}. Try again (what was transferred is kept), or set HF_ENDPOINT to another hub.`,

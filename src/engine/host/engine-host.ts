@@ -21,7 +21,7 @@ import { WorkerMemory } from './worker-memory.js'
 export interface EngineHostOptions {
   /** `auto`, `cpu`, `reference`, ...; see choose-backend.ts. */
   readonly device: string
-  /** One budget over models, programs, activation caches, prepared pictures and the run in flight. */
+  /** One budget over models, SAEs, programs, activation caches, prepared pictures and the run in flight. */
   readonly memoryBytes: number
   /** Runs that may wait. Default 256. */
   readonly queueLimit?: number
@@ -113,6 +113,9 @@ export async function createEngineHost(options: EngineHostOptions): Promise<Engi
     load: (source, signal) => dispatcher.load(source, signal),
     unload: (key) => memory.unload(key),
     run: (request, signal) => dispatcher.run(request, signal),
+    codes: (request, signal) => dispatcher.codes(request, signal),
+    inspectSae: (source, signal) => dispatcher.inspectSae(source, signal),
+    unloadSae: (key) => memory.unloadSae(key),
     preprocess: (image, how, signal) => pictures.get(image, how, signal),
     inspectImage: (bytes, signal) => orCancelled(images.inspect(bytes, signal), signal),
     draw: (drawing, signal) => images.draw(drawing, signal),
@@ -136,7 +139,8 @@ interface Parts {
 }
 
 function status({ supervisor, dispatcher, memory, budget, images, pictures }: Parts): HostStatus {
-  const models = budget.residents('model').map(({ id, bytes }) => ({ key: id.slice('model:'.length), bytes, inUse: budget.isPinned(id) }))
+  const weights = (kind: 'model' | 'sae') =>
+    budget.residents(kind).map(({ id, bytes }) => ({ key: id.slice(kind.length + 1), bytes, inUse: budget.isPinned(id) }))
   const bytesOf = (kind: ResidentKind) => budget.bytesOf(kind)
   return {
     state: supervisor.state,
@@ -150,13 +154,15 @@ function status({ supervisor, dispatcher, memory, budget, images, pictures }: Pa
       usedBytes: budget.usedBytes,
       byKind: {
         model: bytesOf('model'),
+        sae: bytesOf('sae'),
         program: bytesOf('program'),
         run: bytesOf('run'),
         cache: bytesOf('cache'),
         picture: bytesOf('picture'),
       },
     },
-    models,
+    models: weights('model'),
+    saes: weights('sae'),
     programs: {
       count: budget.residents('program').length,
       bytes: bytesOf('program'),

@@ -5,8 +5,9 @@
 
 import type { Edit } from '../interventions/edit.js'
 import type { ModelDescription, TowerName } from '../models/model.js'
+import type { SaeDescription } from '../saes/load-sae.js'
 import type { Tensor } from '../tensor.js'
-import type { ModelSource, RunInputs } from './host.js'
+import type { Codes, ModelSource, RunInputs, SaeRead, SaeSource } from './host.js'
 import type { toWire } from './remote.js'
 
 export interface EngineOptions {
@@ -29,6 +30,9 @@ export interface Structure {
   readonly tower: TowerName
   readonly read: readonly string[]
   readonly edits: readonly Edit[]
+  /** Whether the tower's output is computed. */
+  readonly output: boolean
+  readonly saes: readonly SaeRead[]
   /** Rows of this request, for edits that refer to other inputs. */
   readonly nRows: number
 }
@@ -59,12 +63,18 @@ export interface Batch {
   /** More rows than this run one part after another, unless the structure needs requests whole. */
   readonly maxRows: number
   readonly members: readonly BatchMember[]
+  /** Of every member: requests that read other positions do not share a run. */
+  readonly saes: readonly SaeRead[]
 }
 
 export type Outcome =
   | {
-      readonly output: Tensor<'float32'> /** In the order of the structure's `read`. */
+      /** Absent where the structure has none. */
+      readonly output?: Tensor<'float32'>
+      /** In the order of the structure's `read`. */
       readonly activations: readonly Tensor<'float32'>[]
+      /** In the order of the structure's `saes`. */
+      readonly codes: readonly Codes[]
     }
   | { readonly error: ReturnType<typeof toWire> }
 
@@ -81,7 +91,11 @@ export interface EngineWorker {
   /** @throws every error of model files */
   load(source: ModelSource): Promise<{ readonly bytes: number }>
   unload(model: string): Promise<void>
-  /** Checks a structure and builds its graph. @throws every error of reading and editing */
+  inspectSae(source: SaeSource): Promise<SaeDescription>
+  /** @throws every error of SAE files */
+  loadSae(source: SaeSource): Promise<{ readonly bytes: number }>
+  unloadSae(sae: string): Promise<void>
+  /** Checks a structure, whose model and SAEs are loaded, and builds its graph. @throws SAE_MISFIT, and every error of reading and editing */
   plan(structure: Structure): Promise<Plan>
   /** Compiles a planned program. */
   compile(program: string): Promise<{ readonly bytes: number }>

@@ -6,23 +6,30 @@
 import type { Backend, Program, ResidentWeights } from '../backends/backend.js'
 import { EngineError, invariant } from '../errors.js'
 import type { Graph } from '../graph/graph.js'
-import { editInputs } from '../interventions/apply-edits.js'
-import { mergeEditInputs } from '../interventions/merge-inputs.js'
 import { describeModel, type LoadedTower, loadModel } from '../models/load.js'
 import type { ModelDescription, TowerDescription, TowerName } from '../models/model.js'
 import type { ClipTokenizer } from '../models/tokenizer.js'
-import type { Tensor } from '../tensor.js'
-import { joinRows, RowShares, rowsOfTensor } from './batch-rows.js'
-import type { Batch, BatchMember, BatchResult, EngineWorker, Outcome, Plan, Structure } from './engine-worker-calls.js'
+import { saePrefix } from '../saes/attach-saes.js'
+import { describeSae, loadSae, type SaeDescription } from '../saes/load-sae.js'
+import type { SaeConfig } from '../saes/sae.js'
+import type { Batch, BatchResult, EngineWorker, Plan, Structure } from './engine-worker-calls.js'
 import { footprint } from './footprint.js'
-import type { ModelSource, RunInputs } from './host.js'
+import type { ModelSource, SaeSource } from './host.js'
 import { builtTowers, type PlannedStructure, planStructure } from './planned-structure.js'
 import { toWire } from './remote.js'
+import { runShares, type Share, shareOf } from './run-shares.js'
 
-/** Where models come from; tests have their own. */
+/** Where models and SAEs come from; tests have their own. */
 export interface ModelReader {
   readonly describeModel: typeof describeModel
   readonly loadModel: typeof loadModel
+  readonly describeSae: typeof describeSae
+  readonly loadSae: typeof loadSae
+}
+
+interface ResidentSae {
+  readonly config: SaeConfig
+  readonly weights: ResidentWeights
 }
 
 interface ResidentTower {
@@ -34,13 +41,6 @@ interface ResidentModel {
   readonly towers: { readonly [name in TowerName]?: ResidentTower }
   readonly tokenizer: ClipTokenizer | undefined
   readonly structures: Map<string, PlannedStructure>
-}
-
-/** A member that can be run: its feeds, one row for each of its inputs. */
-interface Share {
-  readonly nRows: number
-  readonly main: Tensor
-  readonly inputs: Readonly<Record<string, Tensor>>
 }
 
 /** What a compiled program is expected to hold before it says so itself: measured on ONNX Runtime's CPU sessions. */
@@ -56,9 +56,10 @@ export class Engine implements Omit<EngineWorker, 'start'> {
   readonly #backend: Backend
   readonly #reader: ModelReader
   readonly #models = new Map<string, ResidentModel>()
+  readonly #saes = new Map<string, ResidentSae>()
   readonly #programs = new Map<string, PlannedProgram>()
 
-  constructor(backend: Backend, reader: ModelReader = { describeModel, loadModel }) {
+  constructor(backend: Backend, reader: ModelReader = { describeModel, loadModel, describeSae, loadSae }) {
     this.#backend = backend
     this.#reader = reader
   }
@@ -82,16 +83,35 @@ export class Engine implements Omit<EngineWorker, 'start'> {
     for (const tower of Object.values(model?.towers ?? {})) await tower.weights.dispose()
   }
 
+  inspectSae({ folder, overrides }: SaeSource): Promise<SaeDescription> {
+    return this.#reader.describeSae(folder, { overrides })
+  }
+
+  async loadSae({ key, folder, overrides }: SaeSource): Promise<{ bytes: number }> {
+    invariant(!this.#saes.has(key), `SAE "${key}" is loaded already`)
+    const { description, weights } = await this.#reader.loadSae(folder, { overrides })
+    const uploaded = await this.#backend.upload(weights)
+    this.#saes.set(key, { config: description.config, weights: uploaded })
+    return { bytes: uploaded.bytes }
+  }
+
+  async unloadSae(key: string): Promise<void> {
+    const sae = this.#saes.get(key)
+    this.#saes.delete(key)
+    await sae?.weights.dispose()
+  }
+
   async plan(structure: Structure): Promise<Plan> {
     const model = this.#model(structure.model)
     const tower = model.towers[structure.tower]
     if (tower === undefined)
       throw new EngineError('INPUT_INVALID', { path: 'inputs', problem: `this model has no ${structure.tower} tower` })
-    const { planned, graph, types } = planStructure(tower.builtWith, structure)
+    const configs = structure.saes.map(({ sae }) => this.#sae(sae.key).config)
+    const { planned, graph, types, lengths } = planStructure(tower.builtWith, structure, configs)
     model.structures.set(structure.key, planned)
     if (!this.#programs.has(planned.program)) this.#programs.set(planned.program, { graph, compiled: undefined })
     const { program, couplesRows, needsWholeRequest } = planned
-    return { program, couplesRows, needsWholeRequest, estimatedBytes: expectedBytes(graph), ...footprint(graph, types) }
+    return { program, couplesRows, needsWholeRequest, estimatedBytes: expectedBytes(graph), ...footprint(graph, types, lengths) }
   }
 
   async compile(program: string): Promise<{ bytes: number }> {
@@ -112,16 +132,17 @@ export class Engine implements Omit<EngineWorker, 'start'> {
     await compiled?.dispose()
   }
 
-  async run({ model: key, structure, maxRows, members }: Batch): Promise<BatchResult> {
+  async run({ model: key, structure, maxRows, members, saes }: Batch): Promise<BatchResult> {
     const start = performance.now()
     const model = this.#model(key)
     const planned = model.structures.get(structure)
     const program = await this.#programs.get(planned?.program ?? '')?.compiled
     invariant(planned !== undefined && program !== undefined, `"${structure}" of "${key}" has been compiled`)
-    const weights = model.towers[members.some(({ inputs }) => inputs.kind === 'text') ? 'text' : 'vision']!.weights
-    const prepared = members.map((member) => attempt(() => share(member, planned, model.tokenizer)))
+    const own = model.towers[members.some(({ inputs }) => inputs.kind === 'text') ? 'text' : 'vision']!.weights
+    const weights = planned.saes.length === 0 ? own : this.#withSaes(own, planned.saes)
+    const prepared = members.map((member) => attempt(() => shareOf(member, planned, model.tokenizer)))
     const good = prepared.filter((each): each is Share => !('error' in each))
-    const job: Job = { program, weights, planned, maxRows: planned.needsWholeRequest ? Number.POSITIVE_INFINITY : maxRows }
+    const job = { program, weights, planned, saes, maxRows: planned.needsWholeRequest ? Number.POSITIVE_INFINITY : maxRows }
     const results = good.length === 0 ? [] : await runShares(job, good)
     const outcomes = prepared.map((each) => ('error' in each ? each : results.shift()!))
     return { outcomes, runMs: performance.now() - start }
@@ -133,84 +154,20 @@ export class Engine implements Omit<EngineWorker, 'start'> {
     return model
   }
 
+  #sae(key: string): ResidentSae {
+    const sae = this.#saes.get(key)
+    invariant(sae !== undefined, `SAE "${key}" has been loaded`)
+    return sae
+  }
+
+  #withSaes(own: ResidentWeights, keys: readonly string[]): ResidentWeights {
+    const saes = keys.map((key, index) => ({ prefix: saePrefix(index), weights: this.#sae(key).weights }))
+    return this.#backend.combine([{ prefix: '', weights: own }, ...saes])
+  }
+
   async #upload(description: TowerDescription, { buildGraph, weights }: LoadedTower): Promise<ResidentTower> {
     return { builtWith: builtTowers(description, buildGraph), weights: await this.#backend.upload(weights) }
   }
-}
-
-interface Job {
-  readonly program: Program
-  readonly weights: ResidentWeights
-  readonly planned: PlannedStructure
-  readonly maxRows: number
-}
-
-/**
- * Checks a request against its structure and makes its feeds.
- * @throws INPUT_INVALID, SHAPE_MISMATCH, TEXT_INVALID, and every error of editing
- */
-function share({ inputs, edits }: BatchMember, { tower, input }: PlannedStructure, tokenizer: ClipTokenizer | undefined): Share {
-  const main = inputs.kind === 'text' ? tokens(inputs.texts, tokenizer) : pixels(inputs, input.rowShape)
-  const nRows = main.shape[0]!
-  return { nRows, main, inputs: editInputs(edits, tower, nRows) }
-}
-
-function tokens(texts: readonly string[], tokenizer: ClipTokenizer | undefined): Tensor<'int64'> {
-  if (texts.length === 0) throw new EngineError('INPUT_INVALID', { path: 'inputs', problem: 'there is no text' })
-  if (tokenizer === undefined) throw new EngineError('TEXT_INVALID', { problem: 'the model has no tokenizer.' })
-  return tokenizer.encode(texts)
-}
-
-function pixels(inputs: Exclude<RunInputs, { kind: 'text' }>, rowShape: readonly number[]): Tensor<'float32'> {
-  const given =
-    inputs.kind === 'pixels' ? [inputs.pixels] : inputs.pictures.map((picture) => ({ ...picture, shape: [1, ...picture.shape] }))
-  const nRows = given.reduce((sum, { shape }) => sum + (shape[0] ?? 0), 0)
-  if (nRows === 0) throw new EngineError('INPUT_INVALID', { path: 'inputs', problem: 'there is no picture' })
-  for (const { shape } of given) {
-    if (shape.slice(1).join() === rowShape.join()) continue
-    throw new EngineError('SHAPE_MISMATCH', { what: 'A prepared picture', expected: rowShape, actual: shape.slice(1) })
-  }
-  return joinRows(given)
-}
-
-/** Runs them as one batch; where that fails, each by itself, so that none pays for another. */
-async function runShares(job: Job, shares: readonly Share[]): Promise<Outcome[]> {
-  try {
-    return await runTogether(job, shares)
-  } catch (error) {
-    if (shares.length === 1) return [{ error: toWire(error) }]
-    const outcomes: Outcome[] = []
-    for (const share of shares) outcomes.push(...(await runShares(job, [share])))
-    return outcomes
-  }
-}
-
-/** In parts of at most `maxRows` rows; smaller ones when a part does not find the memory it needs. */
-async function runTogether({ program, weights, planned, maxRows }: Job, shares: readonly Share[]): Promise<Outcome[]> {
-  const { input, fetch, roles } = planned
-  const inputs = { [input.name]: joinRows(shares.map(({ main }) => main)), ...mergeEditInputs(shares, roles) }
-  const nRows = inputs[input.name]!.shape[0]!
-  const dealt = fetch.map(() => new RowShares<'float32'>(shares.map(({ nRows }) => nRows)))
-  let step = maxRows
-  for (let row = 0; row < nRows; ) {
-    const end = Math.min(nRows, row + step)
-    const feeds = Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, rowsOfTensor(tensor, row, end)]))
-    try {
-      const values = await program.run({ inputs: feeds, weights, fetch })
-      for (const [index, name] of fetch.entries()) dealt[index]!.add(values[name] as Tensor<'float32'>)
-      row = end
-    } catch (error) {
-      if (!isOutOfMemory(error) || end - row === 1 || !Number.isFinite(maxRows)) throw error
-      step = Math.ceil((end - row) / 2)
-    }
-  }
-  const values = dealt.map((each) => each.take())
-  return shares.map((_, index) => ({ output: values[0]![index]!, activations: values.slice(1).map((tensors) => tensors[index]!) }))
-}
-
-/** Backends say it in their own words. */
-function isOutOfMemory(error: unknown): boolean {
-  return error instanceof Error && /bad_alloc|out of memory|failed to allocate|allocation failed/i.test(error.message)
 }
 
 function attempt(make: () => Share): Share | { error: ReturnType<typeof toWire> } {

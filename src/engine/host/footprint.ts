@@ -13,11 +13,14 @@ export interface Footprint {
   readonly workingBytesPerRow: number
 }
 
-/** @param types  of the graph's values, when they are known already */
-export function footprint(graph: Graph, types: Types = inferTypes(graph)): Footprint {
+/**
+ * @param types    of the graph's values, when they are known already
+ * @param lengths  of symbols other than the batch; 1 unless given
+ */
+export function footprint(graph: Graph, types: Types = inferTypes(graph), lengths: Readonly<Record<string, number>> = {}): Footprint {
   const outputs = new Set(graph.outputs)
   const made = [...Object.keys(graph.inputs), ...graph.nodes.flatMap((node) => node.outputs)]
-  const sizes = new Map(made.map((value) => [value, bytesAtOneRow(types.get(value)!)]))
+  const sizes = new Map(made.map((value) => [value, bytesAtOneRow(types.get(value)!, lengths)]))
   const bytes = (value: string) => sizes.get(value) ?? 0
   const lastUse = new Map<string, number>()
   for (const [index, node] of graph.nodes.entries()) {
@@ -37,15 +40,16 @@ export function footprint(graph: Graph, types: Types = inferTypes(graph)): Footp
   return { outputBytesPerRow: [...outputs].reduce((sum, output) => sum + bytes(output), 0), workingBytesPerRow: most }
 }
 
-function bytesAtOneRow({ dtype, shape }: ValueType): number {
-  return shape.reduce<number>((product, dim) => product * lengthAtOne(dim), bytesPerElement[dtype])
+type Lengths = Readonly<Record<string, number>>
+
+function bytesAtOneRow({ dtype, shape }: ValueType, lengths: Lengths): number {
+  return shape.reduce<number>((product, dim) => product * lengthOf(dim, lengths), bytesPerElement[dtype])
 }
 
-/** A length when every symbol stands for 1: `2+3*batch` is 5. */
-function lengthAtOne(dim: Dim): number {
+/** With a batch of 1, `2+3*batch` is 5. */
+function lengthOf(dim: Dim, lengths: Lengths): number {
   if (typeof dim === 'number') return dim
-  const terms = dim
-    .split('+')
-    .map((term) => term.split('*').reduce((product, factor) => product * (/^\d+$/.test(factor) ? Number(factor) : 1), 1))
+  const factorOf = (factor: string) => (/^\d+$/.test(factor) ? Number(factor) : (lengths[factor] ?? 1))
+  const terms = dim.split('+').map((term) => term.split('*').reduce((product, factor) => product * factorOf(factor), 1))
   return terms.reduce((sum, term) => sum + term, 0)
 }

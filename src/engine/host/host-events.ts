@@ -6,5 +6,6 @@
 export type HostEvent =
   | { readonly kind: 'run'; readonly nRequests: number; readonly nRows: number; readonly ms: number }
   | { readonly kind: 'load'; readonly model: string; readonly bytes: number; readonly ms: number }
+  | { readonly kind: 'load-sae'; readonly sae: string; readonly bytes: number; readonly ms: number }
   | { readonly kind: 'compile'; readonly program: string; readonly ms: number }
   | { readonly kind: 'worker-died'; readonly reason: string }

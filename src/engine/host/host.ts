@@ -8,6 +8,8 @@ import type { Drawing } from '../image/draw.js'
 import type { Preprocessing } from '../image/preprocessing.js'
 import type { Edit } from '../interventions/edit.js'
 import type { ModelDescription, TowerName, WeightProcessing } from '../models/model.js'
+import type { SaeDescription, SaeOverrides } from '../saes/load-sae.js'
+import type { CodeCounts } from '../saes/read-codes.js'
 import type { Tensor } from '../tensor.js'
 
 /** A model on disk. `key` is its identity in memory (the catalog's slug plus the weights' sha256). */
@@ -16,6 +18,20 @@ export interface ModelSource {
   /** Absolute path of the folder that holds configuration, weights and tokenizer. */
   readonly folder: string
   readonly processing: readonly WeightProcessing[]
+}
+
+/** An SAE on disk. `key` is its identity in memory (the catalog's id plus the weights' sha256). */
+export interface SaeSource {
+  readonly key: string
+  readonly folder: string
+  readonly overrides: SaeOverrides
+}
+
+/** One SAE reading a run, and what is wanted of its codes. */
+export interface SaeRead extends CodeCounts {
+  readonly sae: SaeSource
+  /** Along the second axis of its hook point; absent: all of them. */
+  readonly positions?: readonly number[]
 }
 
 export type RunInputs =
@@ -40,6 +56,32 @@ export interface RunResult {
   readonly timings: RunTimings
 }
 
+/** A run of the model up to the last hook point that an SAE reads, and the codes of all of them. */
+export interface CodesRequest {
+  readonly model: ModelSource
+  readonly inputs: RunInputs
+  readonly edits: readonly Edit[]
+  /** Each SAE once. */
+  readonly saes: readonly SaeRead[]
+}
+
+/**
+ * The most active latents, the most active first; an activation of 0 stands for none. `k` is what was asked for, or how many can be active
+ * at all.
+ */
+export interface Codes {
+  /** `[batch, pos, k]`, positions as selected. Absent where none were asked for. */
+  readonly tokens?: { readonly activations: Tensor<'float32'>; readonly latents: Tensor<'int32'> }
+  /** `[batch, k]`, by the largest activation over the selected positions; `tokens` counts along these. */
+  readonly images?: { readonly activations: Tensor<'float32'>; readonly latents: Tensor<'int32'>; readonly tokens: Tensor<'int32'> }
+}
+
+export interface CodesResult {
+  /** In the order of the request. */
+  readonly codes: readonly Codes[]
+  readonly timings: RunTimings
+}
+
 /** Milliseconds. `compile` is 0 for a known structure; `load` is 0 when the weights were in memory. */
 export interface RunTimings {
   readonly queue: number
@@ -60,9 +102,10 @@ export interface HostStatus {
     readonly budgetBytes: number
     readonly usedBytes: number
     /** `run` is the results and the working memory of the run in flight. */
-    readonly byKind: Readonly<Record<'model' | 'program' | 'run' | 'cache' | 'picture', number>>
+    readonly byKind: Readonly<Record<'model' | 'sae' | 'program' | 'run' | 'cache' | 'picture', number>>
   }
   readonly models: readonly { readonly key: string; readonly bytes: number; readonly inUse: boolean }[]
+  readonly saes: readonly { readonly key: string; readonly bytes: number; readonly inUse: boolean }[]
   readonly programs: { readonly count: number; readonly bytes: number; readonly compiled: number; readonly hits: number }
   /** Since the start: runs of the device, the requests they served and the inputs in those. */
   readonly runs: { readonly count: number; readonly requests: number; readonly rows: number }
@@ -89,6 +132,12 @@ export interface EngineHost {
   unload(key: string): Promise<void>
   /** @throws QUEUE_FULL, MEMORY_EXCEEDED, WORKER_DIED, ENGINE_UNHEALTHY, CANCELLED, and every error of reading and editing */
   run(request: RunRequest, signal?: AbortSignal): Promise<RunResult>
+  /** Runs inputs for the codes of SAEs. @throws as `run`, and SAE_MISFIT */
+  codes(request: CodesRequest, signal?: AbortSignal): Promise<CodesResult>
+  /** Reads an SAE's configuration and the headers of its weights. @throws every error of SAE files */
+  inspectSae(source: SaeSource, signal?: AbortSignal): Promise<SaeDescription>
+  /** Drops an SAE from memory, once nothing uses it. */
+  unloadSae(key: string): Promise<void>
   /** Decodes, resizes, crops and normalises one picture: [channel, height, width]. @throws IMAGE_INVALID, IMAGE_TOO_LARGE */
   preprocess(image: PictureFile, how: Preprocessing, signal?: AbortSignal): Promise<Tensor<'float32'>>
   /** Decodes a picture to its end and says what it is, off the calling thread. @throws IMAGE_INVALID, IMAGE_TOO_LARGE */

@@ -10,7 +10,7 @@
 import { EngineError, invariant } from '../errors.js'
 
 /** `run` is working memory: pinned while a run lasts, then gone. */
-export type ResidentKind = 'model' | 'program' | 'run' | 'cache' | 'picture'
+export type ResidentKind = 'model' | 'sae' | 'program' | 'run' | 'cache' | 'picture'
 
 export interface Resident {
   /** Unique over all kinds, `model:clip@1a2b`. */

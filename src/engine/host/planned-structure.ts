@@ -4,16 +4,20 @@
  */
 
 import { EngineError, type Problem } from '../errors.js'
-import { expose, findHookPoints } from '../graph/edit.js'
+import { findHookPoints } from '../graph/edit.js'
 import type { Graph } from '../graph/graph.js'
 import { structureHash } from '../graph/hash.js'
 import { inferTypes, type Types } from '../graph/infer.js'
 import { prune } from '../graph/prune.js'
 import { hookPointsOf } from '../hook-points.js'
-import { applyEdits } from '../interventions/apply-edits.js'
+import { applyEdits, maskInput } from '../interventions/apply-edits.js'
+import type { Edit } from '../interventions/edit.js'
 import type { EditedTower, OperandRole } from '../interventions/technique.js'
 import type { LoadedTower } from '../models/load.js'
 import type { HookPointInfo, TowerDescription } from '../models/model.js'
+import { attachSaes, codeOutputs, type ReadSae } from '../saes/attach-saes.js'
+import { checkFit } from '../saes/fit-model.js'
+import type { SaeConfig } from '../saes/sae.js'
 import type { Structure } from './engine-worker-calls.js'
 
 export interface PlannedStructure {
@@ -23,8 +27,10 @@ export interface PlannedStructure {
   readonly tower: EditedTower
   /** The graph's input that takes pixels or tokens, and its type without the batch axis. */
   readonly input: { readonly name: string; readonly rowShape: readonly number[] }
-  /** Values to fetch: the output, then what is read, in the order of the structure. */
-  readonly fetch: readonly string[]
+  /** Values to fetch, what is read in the order of the structure. */
+  readonly fetch: { readonly output?: string; readonly activations: readonly string[]; readonly codes: readonly ReadSae[] }
+  /** Of the SAEs that read it, in order. */
+  readonly saes: readonly string[]
   readonly roles: Readonly<Record<string, OperandRole>>
   readonly couplesRows: boolean
   readonly needsWholeRequest: boolean
@@ -55,20 +61,41 @@ export function builtTowers(
     optional.some(({ name }) => wanted.has(name)) ? build(wanted, { config, hookPoints: hookPointsOf(config, wanted) }) : plain
 }
 
+export interface PlannedGraph {
+  readonly planned: PlannedStructure
+  readonly graph: Graph
+  readonly types: Types
+  /** Of its symbols but the batch, the most that they can be. */
+  readonly lengths: Readonly<Record<string, number>>
+}
+
 /**
  * @param builtWith  see builtTowers
- * @throws           HOOK_POINT_UNKNOWN and every error of editing, with all problems at once
+ * @param configs    of the structure's SAEs, in order
+ * @throws           HOOK_POINT_UNKNOWN, SAE_MISFIT and every error of editing, with all problems at once
  */
 export function planStructure(
   builtWith: ReturnType<typeof builtTowers>,
-  { model, read, edits, nRows }: Structure,
-): { readonly planned: PlannedStructure; readonly graph: Graph; readonly types: Types } {
-  const { tower, ...built } = builtWith(new Set([...read, ...edits.map(({ hookPoint }) => hookPoint)]))
+  { model, read, edits, output: wantsOutput, saes, nRows }: Structure,
+  configs: readonly SaeConfig[] = [],
+): PlannedGraph {
+  const touched = [...read, ...edits.map(({ hookPoint }) => hookPoint), ...configs.map(({ hookPoint }) => hookPoint)]
+  const { tower, ...built } = builtWith(new Set(touched))
   refuseUnknown(read, tower.hookPoints, model)
+  for (const [index, config] of configs.entries()) {
+    checkFit(config, { sae: saes[index]!.sae.key, model, hookPoints: tower.hookPoints })
+  }
   const edited = applyEdits(built.graph, edits, tower, { types: built.types, nInputs: nRows, model })
   const [output] = built.graph.outputs as [string]
   const values = findHookPoints(edited.graph, read).map(({ firings }) => firings.at(-1)!)
-  const graph = prune(expose(edited.graph, read))
+  const readers = saes.map(({ topK, imageTopK, positions }, index) => {
+    return { config: configs[index]!, topK, imageTopK, selectsPositions: positions !== undefined }
+  })
+  const attached = attachSaes(edited.graph, readers, { types: edited.types, hookPoints: tower.hookPoints })
+  const codes = attached.read.flatMap((sae) => codeOutputs(sae.values))
+  const outputs = [...new Set([...(wantsOutput ? [output] : []), ...values, ...codes])]
+  const graph = prune({ ...attached.graph, outputs })
+  if (!wantsOutput) refuseUnread(edits, graph)
   const [name] = Object.keys(built.graph.inputs) as [string]
   const rowShape = built.graph.inputs[name]!.shape.slice(1).map(Number)
   const { roles, couplesRows, needsWholeRequest } = edited
@@ -77,14 +104,32 @@ export function planStructure(
       program: structureHash(graph),
       tower,
       input: { name, rowShape },
-      fetch: [output, ...values],
+      fetch: { ...(wantsOutput && { output }), activations: values, codes: attached.read },
+      saes: saes.map(({ sae }) => sae.key),
       roles,
       couplesRows,
       needsWholeRequest,
     },
     graph,
-    types: edited.types,
+    types: attached.types,
+    lengths: Object.fromEntries(attached.read.flatMap(({ positions }) => (positions ? [[positions.symbol, positions.most]] : []))),
   }
+}
+
+/** The values that a run of the structure fetches, one after the other. */
+export function fetchedValues({ fetch: { output, activations, codes } }: PlannedStructure): string[] {
+  return [...(output === undefined ? [] : [output]), ...activations, ...codes.flatMap(({ values }) => codeOutputs(values))]
+}
+
+/** An edit that nothing of what is read depends on would seem to have been made. @throws EDIT_INVALID */
+function refuseUnread(edits: readonly Edit[], graph: Graph): void {
+  const read = new Set(graph.nodes.flatMap(({ inputs }) => inputs))
+  const idle = edits.flatMap(({ hookPoint }, index) => (read.has(maskInput(index)) ? [] : [{ index, hookPoint }]))
+  const problems = idle.map(({ index, hookPoint }) => {
+    return { path: `edits[${index}]`, message: `changes nothing that is read: "${hookPoint}" comes after it` }
+  })
+  const [first] = problems
+  if (first) throw new EngineError('EDIT_INVALID', { path: first.path, problem: `${first.message}.` }, problems)
 }
 
 function refuseUnknown(read: readonly string[], hookPoints: readonly HookPointInfo[], model: string): void {

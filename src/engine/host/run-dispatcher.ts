@@ -6,16 +6,17 @@
 
 import { EngineError } from '../errors.js'
 import type { ModelDescription } from '../models/model.js'
+import type { SaeDescription } from '../saes/load-sae.js'
 import type { Tensor } from '../tensor.js'
 import { onCancel, orCancelled } from './cancellation.js'
 import { Company } from './company.js'
 import { type Deferred, deferred } from './deferred.js'
 import type { BatchResult, EngineInfo, EngineWorker, Outcome, Plan, Structure } from './engine-worker-calls.js'
-import type { ModelSource, RunRequest, RunResult } from './host.js'
+import type { Codes, CodesRequest, CodesResult, ModelSource, RunRequest, RunResult, RunTimings, SaeSource } from './host.js'
 import type { HostEvent } from './host-events.js'
 import type { MemoryBudget } from './memory-budget.js'
 import { fromWire, type Remote } from './remote.js'
-import { type RequestStructure, structureOf } from './structure-key.js'
+import { type EngineRequest, type RequestStructure, structureOf } from './structure-key.js'
 import type { Supervisor } from './supervisor.js'
 import { type Served, type Waiting, WaitingLine } from './waiting-line.js'
 import type { WorkerMemory } from './worker-memory.js'
@@ -35,12 +36,20 @@ export interface RunDispatcherOptions {
 interface Job extends Waiting {
   readonly source: ModelSource
   /** Without one, the job is to bring the model into memory. */
-  readonly run: { readonly request: RunRequest; readonly structure: RequestStructure; readonly result: Deferred<RunResult> } | undefined
+  readonly run: { readonly request: EngineRequest; readonly structure: RequestStructure } | undefined
   readonly queuedAt: number
   /** Settles the job once; later calls do nothing. */
   fail(error: Error): void
-  done(result: RunResult | undefined): void
+  done(result: Ran | undefined): void
   isSettled(): boolean
+}
+
+/** What a run gave to one request. */
+interface Ran {
+  readonly output?: Tensor<'float32'>
+  readonly activations: Readonly<Record<string, Tensor<'float32'>>>
+  readonly codes: readonly Codes[]
+  readonly timings: RunTimings
 }
 
 /** A run's share of the time, in ms, and what of it the batch as a whole took. */
@@ -82,15 +91,25 @@ export class RunDispatcher {
   }
 
   async run(request: RunRequest, signal?: AbortSignal): Promise<RunResult> {
+    const { output, activations, timings } = await this.#dispatch(request, signal)
+    return { output: output!, activations, timings }
+  }
+
+  async codes({ model, inputs, edits, saes }: CodesRequest, signal?: AbortSignal): Promise<CodesResult> {
+    const { codes, timings } = await this.#dispatch({ model, inputs, edits, saes, read: [], output: false }, signal)
+    return { codes, timings }
+  }
+
+  #dispatch(request: EngineRequest, signal: AbortSignal | undefined): Promise<Ran> {
     const structure = structureOf(request)
-    const result = deferred<RunResult>()
+    const ran = deferred<Ran | undefined>()
     const needs = this.#options.memory.needs(request.model.key, structure)
-    this.#enqueue({ source: request.model, run: { request, structure, result }, needs, nRows: structure.nRows }, result, signal)
-    return result.promise
+    this.#enqueue({ source: request.model, run: { request, structure }, needs, nRows: structure.nRows }, ran, signal)
+    return ran.promise as Promise<Ran>
   }
 
   load(source: ModelSource, signal?: AbortSignal): Promise<void> {
-    const loaded = deferred<RunResult | undefined>()
+    const loaded = deferred<Ran | undefined>()
     this.#enqueue({ source, run: undefined, needs: this.#options.memory.needs(source.key), nRows: 0 }, loaded, signal)
     return loaded.promise.then(() => undefined)
   }
@@ -98,6 +117,11 @@ export class RunDispatcher {
   async inspect(source: ModelSource, signal?: AbortSignal): Promise<ModelDescription> {
     const worker = await orCancelled(this.#options.supervisor.remote(), signal)
     return orCancelled(worker.call('inspect', [source]), signal)
+  }
+
+  async inspectSae(source: SaeSource, signal?: AbortSignal): Promise<SaeDescription> {
+    const worker = await orCancelled(this.#options.supervisor.remote(), signal)
+    return orCancelled(worker.call('inspectSae', [source]), signal)
   }
 
   /** Takes no more requests, and waits until those there are have been served or `deadline` comes; then calls off the rest. */
@@ -109,7 +133,7 @@ export class RunDispatcher {
 
   #enqueue(
     about: Pick<Job, 'source' | 'run' | 'needs' | 'nRows'>,
-    result: Deferred<RunResult> | Deferred<RunResult | undefined>,
+    result: Deferred<Ran | undefined>,
     signal: AbortSignal | undefined,
   ): void {
     if (this.#isClosed) {
@@ -128,7 +152,7 @@ export class RunDispatcher {
       mergeKey: about.run?.structure.mergeKey,
       queuedAt: performance.now(),
       fail: (error) => settle(() => result.reject(error)),
-      done: (value) => settle(() => result.resolve(value as RunResult)),
+      done: (value) => settle(() => result.resolve(value)),
       isSettled: () => isSettled,
     }
     let stopListening: () => void = () => undefined
@@ -183,8 +207,9 @@ export class RunDispatcher {
     memory.attach(worker)
     if (job.isSettled()) return () => undefined
     const startedAt = performance.now()
-    const load = await memory.ensureModel(worker, job.source)
+    let load = await memory.ensureModel(worker, job.source)
     if (job.run === undefined) return () => job.done(undefined)
+    for (const { sae } of job.run.structure.saes) load += await memory.ensureSae(worker, sae)
     const { plan, compileMs } = await memory.ensureProgram(worker, job.run.structure, unpins)
     return this.#runBatch(worker, job, plan, { startedAt, load, compile: compileMs })
   }
@@ -208,7 +233,9 @@ export class RunDispatcher {
       const sentAt = performance.now()
       const members = jobs.map(({ run }) => ({ inputs: run!.request.inputs, edits: run!.request.edits }))
       const structure = head.run!.structure
-      const result = await worker.call('run', [{ model: structure.model, structure: structure.key, maxRows, members }])
+      const result = await worker.call('run', [
+        { model: structure.model, structure: structure.key, maxRows, members, saes: structure.saes },
+      ])
       this.#count({ nRequests: jobs.length, nRows, ms: performance.now() - sentAt })
       observe({ kind: 'run', nRequests: jobs.length, nRows, ms: result.runMs })
       return () => {
@@ -254,8 +281,9 @@ function handOut(job: Job, structure: Structure, outcome: Outcome, timings: RunR
     job.fail(fromWire(outcome.error))
     return
   }
-  const byName = new Map(structure.read.map((name, index) => [name, outcome.activations[index]!]))
+  const { activations: read, ...rest } = outcome
+  const byName = new Map(structure.read.map((name, index) => [name, read[index]!]))
   const activations: Record<string, Tensor<'float32'>> = {}
   for (const name of job.run!.request.read) activations[name] = byName.get(name)!
-  job.done({ output: outcome.output, activations, timings })
+  job.done({ ...rest, activations, timings })
 }

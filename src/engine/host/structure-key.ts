@@ -8,7 +8,14 @@ import type { Edit } from '../interventions/edit.js'
 import { techniques } from '../interventions/techniques.js'
 import type { TowerName } from '../models/model.js'
 import type { Structure } from './engine-worker-calls.js'
-import type { RunInputs, RunRequest } from './host.js'
+import type { RunInputs, RunRequest, SaeRead } from './host.js'
+
+/** What the worker runs: a run that is read at hook points, by SAEs, or both. */
+export interface EngineRequest extends RunRequest {
+  /** Default true. */
+  readonly output?: boolean
+  readonly saes?: readonly SaeRead[]
+}
 
 /** A structure and, where its requests may share a run with others of the same structure, the key by which they do. */
 export interface RequestStructure extends Structure {
@@ -16,12 +23,14 @@ export interface RequestStructure extends Structure {
 }
 
 /** @param request  what is asked; nothing of it is checked here */
-export function structureOf({ model, inputs, read, edits }: RunRequest): RequestStructure {
+export function structureOf({ model, inputs, read, edits, output = true, saes = [] }: EngineRequest): RequestStructure {
   const tower = towerOf(inputs)
   const names = [...new Set(read)].sort()
-  const key = JSON.stringify([tower, names, structureOfEdits(edits)])
-  const structure: Structure = { key, model: model.key, tower, read: names, edits, nRows: rowsOf(inputs) }
-  return { ...structure, mergeKey: `${model.key} ${key}` }
+  const readers = saes.map(({ sae, positions, topK, imageTopK }) => [sae.key, positions !== undefined, topK, imageTopK])
+  const key = JSON.stringify([tower, names, structureOfEdits(edits), output, readers])
+  const structure: Structure = { key, model: model.key, tower, read: names, edits, output, saes, nRows: rowsOf(inputs) }
+  const positions = saes.length > 0 ? JSON.stringify(saes.map((each) => each.positions ?? 'all')) : ''
+  return { ...structure, mergeKey: `${model.key} ${key}${positions}` }
 }
 
 export function towerOf(inputs: RunInputs): TowerName {

@@ -1,11 +1,11 @@
 /**
- * What is in the worker's memory, as seen from the calling side: models and compiled programs, each entered in the memory budget before it
+ * What is in the worker's memory, as seen from the calling side: models, SAEs and compiled programs, each entered in the memory budget before it
  * is brought in. The ledger is on this side so that it stays right when the worker dies.
  */
 
 import type { ModelDescription } from '../models/model.js'
 import type { EngineWorker, Plan, Structure } from './engine-worker-calls.js'
-import type { ModelSource } from './host.js'
+import type { ModelSource, SaeSource } from './host.js'
 import type { HostEvent } from './host-events.js'
 import type { MemoryBudget } from './memory-budget.js'
 import type { Remote } from './remote.js'
@@ -13,6 +13,18 @@ import type { Remote } from './remote.js'
 export interface WorkerMemoryOptions {
   readonly budget: MemoryBudget
   readonly observe: (event: HostEvent) => void
+}
+
+/** Weights to bring in. */
+interface Weights {
+  readonly id: string
+  readonly kind: 'model' | 'sae'
+  readonly what: string
+  /** The bytes that the files' headers say. */
+  readonly inspect: () => Promise<number>
+  readonly load: () => Promise<{ readonly bytes: number }>
+  readonly evict: () => void
+  readonly loaded: (bytes: number, ms: number) => void
 }
 
 export interface ReadyProgram {
@@ -26,6 +38,7 @@ export class WorkerMemory {
   readonly #observe: WorkerMemoryOptions['observe']
   /** What is known of structures, by model and then by structure; each one's program is in memory. */
   readonly #plans = new Map<string, Map<string, Plan>>()
+  /** By id in the budget, of whatever was once loaded. */
   readonly #weightBytes = new Map<string, number>()
   #worker: Remote<EngineWorker> | undefined
   /** Counted for the metrics. */
@@ -44,7 +57,9 @@ export class WorkerMemory {
 
   /** The worker died, and all that it held with it. */
   forget(): void {
-    for (const { id } of [...this.#budget.residents('model'), ...this.#budget.residents('program')]) this.#budget.release(id)
+    for (const kind of ['model', 'sae', 'program'] as const) {
+      for (const { id } of this.#budget.residents(kind)) this.#budget.release(id)
+    }
     this.#plans.clear()
     this.#worker = undefined
   }
@@ -52,7 +67,8 @@ export class WorkerMemory {
   /** Ids in the memory budget of what a run needs, as far as they are known; to be pinned while it waits. */
   needs(model: string, structure?: Structure): readonly string[] {
     const plan = structure && this.#plans.get(model)?.get(structure.key)
-    return plan === undefined ? [modelId(model)] : [modelId(model), programId(plan.program)]
+    const saes = structure?.saes.map(({ sae }) => saeId(sae.key)) ?? []
+    return [modelId(model), ...saes, ...(plan === undefined ? [] : [programId(plan.program)])]
   }
 
   /**
@@ -61,18 +77,43 @@ export class WorkerMemory {
    * @throws MEMORY_EXCEEDED before anything is loaded when the files' headers say that it does not fit; every error of model files
    */
   async ensureModel(worker: Remote<EngineWorker>, source: ModelSource): Promise<number> {
-    const id = modelId(source.key)
+    const { key } = source
+    return this.#ensureWeights({
+      id: modelId(key),
+      kind: 'model',
+      what: `Model "${key}"`,
+      inspect: async () => weightBytes(await worker.call('inspect', [source])),
+      load: () => worker.call('load', [source]),
+      evict: () => this.#dropModel(key),
+      loaded: (bytes, ms) => this.#observe({ kind: 'load', model: key, bytes, ms }),
+    })
+  }
+
+  /** The same for an SAE. @throws MEMORY_EXCEEDED; every error of SAE files */
+  async ensureSae(worker: Remote<EngineWorker>, source: SaeSource): Promise<number> {
+    const { key } = source
+    return this.#ensureWeights({
+      id: saeId(key),
+      kind: 'sae',
+      what: `SAE "${key}"`,
+      inspect: async () => 4 * (await worker.call('inspectSae', [source])).nParameters,
+      load: () => worker.call('loadSae', [source]),
+      evict: () => this.#tell('unloadSae', key),
+      loaded: (bytes, ms) => this.#observe({ kind: 'load-sae', sae: key, bytes, ms }),
+    })
+  }
+
+  async #ensureWeights({ id, kind, what, inspect, load, evict, loaded }: Weights): Promise<number> {
     if (this.#budget.touch(id)) return 0
     const start = performance.now()
-    const expected = this.#weightBytes.get(source.key) ?? weightBytes(await worker.call('inspect', [source]))
-    const evict = () => this.#dropModel(source.key)
-    this.#budget.reserve({ id, kind: 'model', bytes: expected, what: `Model "${source.key}"`, evict })
+    const expected = this.#weightBytes.get(id) ?? (await inspect())
+    this.#budget.reserve({ id, kind, bytes: expected, what, evict })
     try {
-      const { bytes } = await worker.call('load', [source])
-      this.#weightBytes.set(source.key, bytes)
+      const { bytes } = await load()
+      this.#weightBytes.set(id, bytes)
       this.#budget.resize(id, bytes)
       const ms = performance.now() - start
-      this.#observe({ kind: 'load', model: source.key, bytes, ms })
+      loaded(bytes, ms)
       return ms
     } catch (error) {
       this.#budget.release(id)
@@ -114,9 +155,16 @@ export class WorkerMemory {
   }
 
   async unload(model: string): Promise<void> {
-    const id = modelId(model)
+    if (await this.#releaseIdle(modelId(model))) this.#dropModel(model)
+  }
+
+  async unloadSae(sae: string): Promise<void> {
+    if (await this.#releaseIdle(saeId(sae))) this.#tell('unloadSae', sae)
+  }
+
+  async #releaseIdle(id: string): Promise<boolean> {
     while (this.#budget.isPinned(id)) await this.#budget.idle(id)
-    if (this.#budget.release(id)) this.#dropModel(model)
+    return this.#budget.release(id)
   }
 
   #remember(structure: Structure, plan: Plan): void {
@@ -138,12 +186,13 @@ export class WorkerMemory {
   }
 
   /** The worker takes calls in order, so what is dropped is gone before what it made room for comes. If it dies, that is as good. */
-  #tell(method: 'unload' | 'drop', name: string): void {
+  #tell(method: 'unload' | 'unloadSae' | 'drop', name: string): void {
     this.#worker?.call(method, [name]).catch(() => undefined)
   }
 }
 
 const modelId = (key: string) => `model:${key}`
+const saeId = (key: string) => `sae:${key}`
 const programId = (program: string) => `program:${program}`
 
 /** What a model takes in memory, as its files' headers say it; weights are computed with as float32. */

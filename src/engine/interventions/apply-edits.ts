@@ -93,6 +93,9 @@ interface NamedOperand extends Operand {
 
 const maskName = 'mask'
 
+/** The input of the graph that says where an edit applies: every edit has one. */
+export const maskInput = (index: number) => `edits[${index}].${maskName}`
+
 function prepare(edits: readonly Edit[], tower: EditedTower): PreparedEdit[] {
   return edits.map((edit, index) => {
     const hookPoint = tower.hookPoints.find(({ name }) => name === edit.hookPoint)

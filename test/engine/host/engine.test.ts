@@ -25,13 +25,13 @@ async function runBatch(engine: Engine, requests: readonly RunRequest[], maxRows
   const plan = await engine.plan(first!)
   await engine.compile(plan.program)
   const members = requests.map(({ inputs, edits }) => ({ inputs, edits }))
-  return [...(await engine.run({ model: first!.model, structure: first!.key, maxRows, members })).outcomes]
+  return [...(await engine.run({ model: first!.model, structure: first!.key, maxRows, members, saes: first!.saes })).outcomes]
 }
 
 function good(outcome: Outcome | undefined) {
   if (outcome === undefined) throw new Error('there is no outcome')
   if ('error' in outcome) throw fromWire(outcome.error)
-  return outcome
+  return { ...outcome, output: outcome.output! }
 }
 
 const request = (inputs: RunInputs, about: { read?: string[]; edits?: Edit[] } = {}): RunRequest => ({

@@ -8,11 +8,12 @@ import { EngineError } from '../../../src/engine/errors.js'
 import type { Channel } from '../../../src/engine/host/channel.js'
 import { deferred } from '../../../src/engine/host/deferred.js'
 import type { Batch, BatchResult, EngineWorker, Outcome, Structure } from '../../../src/engine/host/engine-worker-calls.js'
-import type { ModelSource, RunRequest } from '../../../src/engine/host/host.js'
+import type { CodesRequest, ModelSource, RunRequest, SaeSource } from '../../../src/engine/host/host.js'
 import { answerCalls, type Methods, toWire } from '../../../src/engine/host/remote.js'
 import type { Edit } from '../../../src/engine/interventions/edit.js'
 import type { ModelDescription } from '../../../src/engine/models/model.js'
-import { float32, type Tensor } from '../../../src/engine/tensor.js'
+import type { SaeDescription } from '../../../src/engine/saes/load-sae.js'
+import { float32, type Tensor, zeros } from '../../../src/engine/tensor.js'
 
 /** A journal's lines: `load a`, `compile ...`, `run a 3+1` (rows of each member). */
 export class FakeEngine implements EngineWorker {
@@ -72,8 +73,26 @@ export class FakeEngine implements EngineWorker {
     this.#loaded.delete(model)
   }
 
+  async inspectSae(source: SaeSource): Promise<SaeDescription> {
+    this.#write(`inspect sae ${source.key}`)
+    if (source.folder === 'missing') throw new EngineError('FILE_INVALID', { file: 'config.json', problem: 'there is none' })
+    return { nParameters: this.#bytesOf(source.key) / 4 } as SaeDescription
+  }
+
+  async loadSae(source: SaeSource) {
+    this.#write(`load sae ${source.key}`)
+    this.#loaded.add(`sae ${source.key}`)
+    return { bytes: this.#bytesOf(source.key) }
+  }
+
+  async unloadSae(sae: string) {
+    this.#write(`unload sae ${sae}`)
+    this.#loaded.delete(`sae ${sae}`)
+  }
+
   async plan(structure: Structure) {
     this.#must(this.#loaded, structure.model)
+    for (const { sae } of structure.saes) this.#must(this.#loaded, `sae ${sae.key}`)
     for (const name of structure.read) {
       if (name === 'nowhere') throw new EngineError('HOOK_POINT_UNKNOWN', { hookPoint: name, model: structure.model, known: [] })
     }
@@ -94,9 +113,10 @@ export class FakeEngine implements EngineWorker {
     this.#compiled.delete(program)
   }
 
-  async run({ model, structure, members }: Batch): Promise<BatchResult> {
+  async run({ model, structure, members, saes }: Batch): Promise<BatchResult> {
     this.#must(this.#loaded, model)
     this.#must(this.#compiled, structure)
+    for (const { sae } of saes) this.#must(this.#loaded, `sae ${sae.key}`)
     const { read } = this.#structures.get(`${model} ${structure}`)!
     this.#write(`run ${model} ${members.map(({ inputs }) => pictures(inputs).length).join('+')}`)
     const { runMs } = this
@@ -108,7 +128,10 @@ export class FakeEngine implements EngineWorker {
       }
       const doubled = pictures(inputs).map(({ data }) => 2 * data[0]!)
       const output = float32([doubled.length], doubled)
-      return { output, activations: read.map(() => float32([doubled.length], doubled)) }
+      const codes = saes.map(() => ({
+        tokens: { activations: float32([doubled.length, 1, 1], doubled), latents: zeros('int32', [doubled.length, 1, 1]) },
+      }))
+      return { output, activations: read.map(() => float32([doubled.length], doubled)), codes }
     })
     return { outcomes, runMs }
   }
@@ -185,4 +208,11 @@ export function fakeRun(model: string, values: readonly number[], about: { read?
   const source: ModelSource = { key: model, folder: `/${model}`, processing: [] }
   const pictures = values.map((value) => float32([1], [value]))
   return { model: source, inputs: { kind: 'pictures', pictures }, read: about.read ?? [], edits: about.edits ?? [] }
+}
+
+/** The same, read by SAEs. */
+export function fakeCodes(model: string, values: readonly number[], saes: readonly string[], positions?: readonly number[]): CodesRequest {
+  const { read: _, ...run } = fakeRun(model, values)
+  const source = (key: string): SaeSource => ({ key, folder: `/${key}`, overrides: {} })
+  return { ...run, saes: saes.map((key) => ({ sae: source(key), topK: 1, imageTopK: 0, ...(positions && { positions }) })) }
 }
