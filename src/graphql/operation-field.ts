@@ -13,6 +13,8 @@ import type { GraphqlContext } from './types.js'
 /** What a field costs; a query may cost `graphqlComplexity` in all, and most fields cost 1. */
 const COST = { read: 5, run: 300, write: 50, admin: 50 } as const
 
+const withBody: ReadonlySet<string> = new Set(['forward', 'heatmap'])
+
 /**
  * An operation that has a body in REST takes the same JSON here, as `input`; the others take their parameters as arguments.
  */
@@ -22,7 +24,7 @@ export function operationField<I extends TSchema, O extends TSchema>(
   operation: Operation<I, O>,
 ): void {
   const { name, kind, scope, summary, input, output } = operation
-  const takesBody = name === 'forward'
+  const takesBody = withBody.has(name)
   const field = (t: RootFields) =>
     t.field({
       type: types.output(output) as never,

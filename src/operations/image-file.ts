@@ -2,7 +2,6 @@
  * The bytes of an uploaded picture, or a smaller copy for looking at.
  */
 
-import sharp from 'sharp'
 import { Type } from 'typebox'
 import type { ImageRecord } from '../catalog/catalog.js'
 import { RequestError } from './errors.js'
@@ -36,16 +35,15 @@ export const imageFile = defineOperation({
   ),
   output: Type.Unsafe<ImageFile>({ description: 'The file.' }),
 
-  async run({ catalog, config }, { id, size }) {
+  async run({ catalog, host, drawnPictures }, { id, size }, { signal }) {
     const { format } = await findImage(catalog, id)
-    const bytes = await catalog.images.read(id)
-    if (!bytes) throw new RequestError('IMAGE_UNKNOWN', { image: id })
-    if (size === undefined) return { bytes, format }
-    // what was accepted as an upload is shown, however odd
-    const small = await sharp(bytes, { limitInputPixels: config.maxImagePixels, failOn: 'truncated' })
-      .resize({ width: size, height: size, fit: 'inside', withoutEnlargement: true })
-      .toFormat(format)
-      .toBuffer()
-    return { bytes: small, format }
+    const read = async () => {
+      const bytes = await catalog.images.read(id)
+      if (!bytes) throw new RequestError('IMAGE_UNKNOWN', { image: id })
+      return bytes
+    }
+    if (size === undefined) return { bytes: await read(), format }
+    const draw = async () => host.draw({ kind: 'thumbnail', file: await read(), size, format }, signal)
+    return { bytes: await drawnPictures.get(['thumbnail', id, size], draw), format }
   },
 })

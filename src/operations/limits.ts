@@ -25,6 +25,10 @@ export const fixedLimits = {
   pageSize: 100,
   /** Pixels of a thumbnail's longer side. */
   thumbnailPixels: 1024,
+  /** Pixels of the longer side of a picture that is drawn. */
+  picturePixels: 2048,
+  /** Rows, and columns, of a heatmap of the caller's own numbers. */
+  heatmapSide: 256,
   /** Characters of a GraphQL document; values belong into variables. */
   graphqlCharacters: 65_536,
   graphqlDepth: 16,

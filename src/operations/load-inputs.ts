@@ -46,7 +46,7 @@ export async function loadInputs(
 const isAboutThePicture = (code: string) => ['IMAGE_UNKNOWN', 'IMAGE_INVALID', 'IMAGE_TOO_LARGE', 'INPUT_INVALID'].includes(code)
 
 /** Reading throws IMAGE_UNKNOWN. @throws IMAGE_INVALID */
-function pictureFile({ catalog }: Context, image: ImageInputValue, path: string): PictureFile {
+export function pictureFile({ catalog }: Context, image: ImageInputValue, path: string): PictureFile {
   if (typeof image === 'string') {
     return {
       id: image,

@@ -8,6 +8,7 @@ import type { Catalog } from '../catalog/catalog.js'
 import type { Config } from '../config.js'
 import type { EngineHost } from '../engine/host/host.js'
 import type { ClassEmbeddings } from './class-embeddings.js'
+import type { DrawnPictures } from './drawn-pictures.js'
 
 export interface Context {
   readonly host: EngineHost
@@ -15,6 +16,7 @@ export interface Context {
   readonly config: Config
   /** Text embeddings of class labels that were asked for before. */
   readonly classEmbeddings: ClassEmbeddings
+  readonly drawnPictures: DrawnPictures
 }
 
 /** One call: cancelled when the client goes away; `timing` adds a Server-Timing entry in milliseconds. */

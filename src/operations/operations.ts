@@ -5,6 +5,7 @@
 import { activation, cache } from './cache.js'
 import { capabilities } from './capabilities.js'
 import { forward } from './forward.js'
+import { heatmap } from './heatmap.js'
 import { hookPoints } from './hook-points.js'
 import { imageFile } from './image-file.js'
 import { image, images } from './images.js'
@@ -12,4 +13,17 @@ import { model } from './model.js'
 import { models } from './models.js'
 import { uploadImage } from './upload-image.js'
 
-export const operations = { capabilities, models, model, hookPoints, images, image, imageFile, uploadImage, forward, cache, activation }
+export const operations = {
+  capabilities,
+  models,
+  model,
+  hookPoints,
+  images,
+  image,
+  imageFile,
+  uploadImage,
+  forward,
+  heatmap,
+  cache,
+  activation,
+}

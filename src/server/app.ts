@@ -12,6 +12,7 @@ import type { Config } from '../config.js'
 import type { EngineHost } from '../engine/host/host.js'
 import { graphql } from '../graphql/plugin.js'
 import { ClassEmbeddings } from '../operations/class-embeddings.js'
+import { DrawnPictures } from '../operations/drawn-pictures.js'
 import { authorize, Invoker } from '../operations/invoke.js'
 import type { Context } from '../operations/operation.js'
 import { Authenticator } from './auth.js'
@@ -64,7 +65,7 @@ export async function buildApp({ host, catalog, config, logger }: AppParts): Pro
     },
     clientErrorHandler: malformedHttp,
   })
-  const context: Context = { host, catalog, config, classEmbeddings: new ClassEmbeddings() }
+  const context: Context = { host, catalog, config, classEmbeddings: new ClassEmbeddings(), drawnPictures: new DrawnPictures() }
   const doors: Doors = { context, invoker: new Invoker(context) }
 
   app.removeContentTypeParser('text/plain')

@@ -9,6 +9,7 @@ import { HttpError } from './http-errors.js'
 export const JSON_TYPE = 'application/json'
 export const NPZ = 'application/x-npz'
 export const SAFETENSORS = 'application/vnd.safetensors'
+export const PNG = 'image/png'
 export const ARROW = 'application/vnd.apache.arrow.stream'
 
 /** In order of preference where the client has none. */

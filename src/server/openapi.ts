@@ -6,7 +6,7 @@ import type { TSchema } from 'typebox'
 import { version } from '../operations/capabilities.js'
 import { operations } from '../operations/operations.js'
 import { uploadTypes } from './image-routes.js'
-import { ARROW, JSON_TYPE, NPZ, SAFETENSORS } from './negotiate.js'
+import { ARROW, JSON_TYPE, NPZ, PNG, SAFETENSORS } from './negotiate.js'
 import { statuses, titleOf } from './problem.js'
 import { pathParameters, type Route, routes } from './routes.js'
 
@@ -53,7 +53,7 @@ export function openApiDocument(): Json {
   }
 }
 
-function describeRoute({ operation, method, path, tag, tensors }: Route, schemas: Record<string, Json>): Json {
+function describeRoute({ operation, method, path, tag, tensors, picture }: Route, schemas: Record<string, Json>): Json {
   const inPath = pathParameters(path)
   const input = operation.input as unknown as { properties: Record<string, TSchema>; required?: string[] }
   const parameters = Object.entries(input.properties)
@@ -64,7 +64,7 @@ function describeRoute({ operation, method, path, tag, tensors }: Route, schemas
   const json = { schema: toComponents(operation.output, schemas) }
   const content = tensors
     ? { [JSON_TYPE]: json, [NPZ]: { schema: binary }, [SAFETENSORS]: { schema: binary }, [ARROW]: { schema: binary } }
-    : { [JSON_TYPE]: json }
+    : { ...(picture && { [PNG]: { schema: binary } }), [JSON_TYPE]: json }
   return {
     operationId: operation.name,
     summary: operation.summary,

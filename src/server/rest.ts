@@ -8,7 +8,7 @@ import { fixedLimits } from '../operations/limits.js'
 import type { Call } from '../operations/operation.js'
 import { callOf, type Doors } from './doors.js'
 import { encode } from './encode.js'
-import { JSON_TYPE, negotiate, tensorTypes } from './negotiate.js'
+import { JSON_TYPE, negotiate, PNG, tensorTypes } from './negotiate.js'
 import { fromQuery } from './query-values.js'
 import { pathParameters, type Route, routes } from './routes.js'
 
@@ -25,7 +25,7 @@ export function rest(app: FastifyInstance, doors: Doors): void {
 
 async function answer(route: Route, { request, reply, doors }: { request: FastifyRequest; reply: FastifyReply; doors: Doors }) {
   // before anything is computed: an answer that nobody can read is not worth a run
-  const type = negotiate(request, reply, route.tensors ? tensorTypes : [JSON_TYPE])
+  const type = negotiate(request, reply, offered(route))
   const input = inputOf(route, request)
   const encoding = isRecord(input) && input.encoding === 'base64' ? 'base64' : 'json'
   const isNumbersAsText = route.tensors !== undefined && type === JSON_TYPE && encoding === 'json'
@@ -35,6 +35,7 @@ async function answer(route: Route, { request, reply, doors }: { request: Fastif
   }
   const output = await doors.invoker.invoke(route.operation, input, { ...call, caller: request.caller })
 
+  if (type === PNG) return reply.type(PNG).send(route.picture!(output as never))
   const started = performance.now()
   const metadata = metadataOf(output)
   const tensors = () => route.tensors!(output as never, input as Record<string, unknown>)
@@ -45,6 +46,8 @@ async function answer(route: Route, { request, reply, doors }: { request: Fastif
   reply.type(type === JSON_TYPE ? 'application/json; charset=utf-8' : type).header('content-length', byteLength)
   return reply.send(Array.isArray(chunks) && chunks.length === 1 ? chunks[0] : Readable.from(chunks, { objectMode: false }))
 }
+
+const offered = ({ tensors, picture }: Route) => (tensors ? tensorTypes : picture ? ([PNG, JSON_TYPE] as const) : ([JSON_TYPE] as const))
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value)
 

@@ -17,6 +17,8 @@ export interface Route {
   readonly tag: string
   /** Present when the answer also comes in binary forms: its tensors, by name. */
   readonly tensors?: TensorsOf
+  /** Present when the answer is a picture (PNG), unless it is asked for as JSON. */
+  readonly picture?: (output: never) => Uint8Array
 }
 
 /** Ties the types of `tensors` to those of the operation. */
@@ -27,12 +29,13 @@ function route<I extends TSchema, O extends TSchema>(
     readonly operation: Operation<I, O>
     readonly tag: string
     readonly tensors?: (output: Static<O>, input: Static<I>) => Readonly<Record<string, Tensor>>
+    readonly picture?: (output: Static<O>) => Uint8Array
   },
 ): Route {
   return { method, path, ...about } as unknown as Route
 }
 
-const { capabilities, models, model, hookPoints, images, forward, cache, activation } = operations
+const { capabilities, models, model, hookPoints, images, forward, heatmap, cache, activation } = operations
 
 export const routes: readonly Route[] = [
   route('GET', '/v1/capabilities', { operation: capabilities, tag: 'server' }),
@@ -45,6 +48,7 @@ export const routes: readonly Route[] = [
     tag: 'runs',
     tensors: ({ activations, output }) => ({ ...activations, ...(output && { output }) }),
   }),
+  route('POST', '/v1/heatmap', { operation: heatmap, tag: 'runs', picture: ({ png }) => Buffer.from(png, 'base64') }),
   route('GET', '/v1/caches/{id}', { operation: cache, tag: 'runs' }),
   route('GET', '/v1/caches/{cache}/{hookPoint}', {
     operation: activation,
