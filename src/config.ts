@@ -32,6 +32,12 @@ export interface Config {
   readonly hubHome: string
   /** The hub cache proper, in Python's layout: `models--<org>--<name>/...`. */
   readonly hubCache: string
+  /** Jobs that the server itself works on at once; 0: only `refract worker` does. */
+  readonly jobs: number
+  /** `s3://bucket/folder`; empty: `dataDir`. */
+  readonly blobStore: string
+  readonly s3Endpoint: string
+  readonly s3Region: string
 }
 
 export const logLevels = ['silent', 'error', 'warn', 'info', 'debug'] as const
@@ -60,6 +66,8 @@ interface Setting<T> {
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
+/** @see https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html */
+const S3_URL = /^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/(?!\.{1,2}(\/|$))[A-Za-z0-9!_.*'()-]+)*\/?$/
 const DEVICE = /^(auto|cpu|reference|webgpu|coreml|directml|cuda(:\d{1,2})?)$/
 
 const integer = (from: number, to: number) => ({
@@ -191,6 +199,37 @@ export const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
     defaultInWords: '`HF_HOME/hub`',
     meaning: 'Where downloads from the hub are kept, in the layout that Python uses and shared with it.',
     ...folder,
+  },
+  jobs: {
+    variable: 'REFRACT_JOBS',
+    default: '1',
+    meaning:
+      'How many pieces of long work (training, evaluation) the server runs at once, in processes of their own; imports run beside them. 0: it runs none, `refract worker` does.',
+    ...integer(0, 64),
+  },
+  blobStore: {
+    variable: 'REFRACT_BLOB_STORE',
+    default: '',
+    defaultInWords: 'empty: a folder in `DATA_DIR`',
+    meaning:
+      'Where uploaded pictures and results of jobs are kept. A bucket (S3, or a server that speaks its language) lets workers on several machines share them; credentials are found as by the `aws` command (`AWS_ACCESS_KEY_ID`, `~/.aws`, roles).',
+    accepts: 'empty, or s3://bucket/folder',
+    parse: (text) => (text === '' || S3_URL.test(text) ? text.replace(/\/+$/, '') : undefined),
+  },
+  s3Endpoint: {
+    variable: 'AWS_ENDPOINT_URL_S3',
+    default: '',
+    defaultInWords: "empty: Amazon's own",
+    meaning: 'The server that has the bucket.',
+    accepts: 'an http or https URL',
+    parse: (text) => (text === '' ? '' : url(['http:', 'https:'], text)?.replace(/\/+$/, '')),
+  },
+  s3Region: {
+    variable: 'AWS_REGION',
+    default: 'us-east-1',
+    meaning: 'The region of the bucket.',
+    accepts: 'a region such as eu-central-1',
+    parse: (text) => (/^[a-z0-9-]{1,40}$/.test(text) ? text : undefined),
   },
 }
 

@@ -6,6 +6,8 @@
 import type { ModelSource } from '../engine/host/host.js'
 import type { ModelDescription, WeightProcessing } from '../engine/models/model.js'
 import type { PrismaClient } from '../generated/prisma/client.js'
+import type { BlobStore } from './blob-store.js'
+import type { JobCatalog, JobLeases } from './jobs/job.js'
 
 export interface FileRecord {
   readonly path: string
@@ -114,6 +116,12 @@ export interface Catalog {
     /** How many keys are not revoked. 0: the server listens on loopback only and asks for no key. */
     countActive(): Promise<number>
   }
+  readonly jobs: JobCatalog
+  /** For workers. */
+  readonly jobLeases: JobLeases
+  readonly blobs: BlobStore
+  /** What workers must share to work on the same files: the names of the data folder and of the blob store. */
+  readonly places: { readonly dataFolder: string; readonly blobs: string }
   /** For the GraphQL plugin that reads Prisma models directly. */
   readonly prisma: PrismaClient
   /** True when the database answers. */

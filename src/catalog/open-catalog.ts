@@ -11,8 +11,13 @@ import { apiKeyCatalog } from './api-keys.js'
 import { openBlobStore } from './blob-store.js'
 import type { Catalog } from './catalog.js'
 import { imageCatalog } from './images.js'
+import { openJobConnection } from './jobs/connection.js'
+import { jobCatalog } from './jobs/job-catalog.js'
+import { jobLeases } from './jobs/leases.js'
 import { modelCatalog } from './models.js'
+import { placeOf } from './place.js'
 import { databaseError } from './postgres/database-errors.js'
+import { openS3BlobStore, type S3Place, s3PlaceName } from './s3-blob-store.js'
 
 /** Enough for a busy server, few enough for several servers on one embedded PostgreSQL. */
 const MAX_CONNECTIONS = 10
@@ -25,10 +30,20 @@ const PING_MS = 2000
 const READS = /^(find|count|aggregate|groupBy|\$queryRaw)/
 const RETRY_MS = 100
 
-/** The database must be migrated (`migrate.ts`). @throws STORAGE_FULL, DATABASE_UNAVAILABLE */
-export async function openCatalog({ databaseUrl, dataDir }: { readonly databaseUrl: string; readonly dataDir: string }): Promise<Catalog> {
+export interface CatalogPlaces {
+  readonly databaseUrl: string
+  readonly dataDir: string
+  /** Where blobs are, when not in the data folder. */
+  readonly s3?: S3Place
+}
+
+/** The database must be migrated (`migrate.ts`). @throws STORAGE_FULL, DATABASE_UNAVAILABLE, BLOBS_UNAVAILABLE */
+export async function openCatalog({ databaseUrl, dataDir, s3 }: CatalogPlaces): Promise<Catalog> {
   const folder = path.resolve(dataDir)
-  const blobs = await openBlobStore(folder)
+  const bucket = s3 && (await openS3BlobStore(s3))
+  const blobs = bucket ?? (await openBlobStore(folder))
+  const dataFolder = await placeOf(folder)
+  const jobs = openJobConnection(databaseUrl)
   const adapter = new PrismaPg({
     connectionString: databaseUrl,
     max: MAX_CONNECTIONS,
@@ -59,6 +74,10 @@ export async function openCatalog({ databaseUrl, dataDir }: { readonly databaseU
     models: modelCatalog(prisma, folder),
     images: imageCatalog(prisma, blobs),
     apiKeys: apiKeyCatalog(prisma),
+    jobs: jobCatalog(jobs),
+    jobLeases: jobLeases(jobs),
+    blobs,
+    places: { dataFolder, blobs: s3 ? s3PlaceName(s3) : dataFolder },
     prisma,
     async ping() {
       const answer = prisma.$queryRaw`select 1`.then(
@@ -67,6 +86,9 @@ export async function openCatalog({ databaseUrl, dataDir }: { readonly databaseU
       )
       return Promise.race([answer, sleep(PING_MS, false, { ref: false })])
     },
-    close: () => prisma.$disconnect(),
+    async close() {
+      await Promise.all([prisma.$disconnect(), jobs.close()])
+      bucket?.close()
+    },
   }
 }

@@ -7,12 +7,15 @@ import type { Catalog } from '../catalog/catalog.js'
 import { migrate } from '../catalog/migrate.js'
 import { openCatalog } from '../catalog/open-catalog.js'
 import { startEmbeddedPostgres } from '../catalog/postgres/embedded-postgres.js'
+import { s3Of } from '../catalog/s3-blob-store.js'
 import type { Config } from '../config.js'
 import { storageError } from '../engine/io/storage-errors.js'
 import { UsageError } from './command.js'
 
 export interface OpenDatabase {
   readonly catalog: Catalog
+  /** With the password: for processes of ours. */
+  readonly url: string
   /** For people, without the password. */
   readonly description: string
   /** What was done to the schema. */
@@ -20,26 +23,28 @@ export interface OpenDatabase {
   close(): Promise<void>
 }
 
-/** @throws DATABASE_UNAVAILABLE, STORAGE_FULL; UsageError when DATA_DIR cannot be written */
-export async function openDatabase({ dataDir, databaseUrl }: Config, onProgress: (message: string) => void): Promise<OpenDatabase> {
+/** @throws DATABASE_UNAVAILABLE, STORAGE_FULL, BLOBS_UNAVAILABLE; UsageError when DATA_DIR cannot be written */
+export async function openDatabase(config: Config, onProgress: (message: string) => void): Promise<OpenDatabase> {
+  const { dataDir } = config
   await checkWritable(dataDir)
-  return open({ dataDir, databaseUrl }, onProgress).catch((error: unknown) => {
+  return open(config, onProgress).catch((error: unknown) => {
     // whatever it was that found no room: a lock, the cluster, a folder
     throw storageError(error, dataDir)
   })
 }
 
-type Places = Pick<Config, 'dataDir' | 'databaseUrl'>
-
-async function open({ dataDir, databaseUrl }: Places, onProgress: (message: string) => void): Promise<OpenDatabase> {
+async function open(config: Config, onProgress: (message: string) => void): Promise<OpenDatabase> {
+  const { dataDir, databaseUrl } = config
   const embedded = databaseUrl === '' ? await startEmbeddedPostgres({ dataDir, onProgress }) : undefined
   const url = embedded?.url ?? databaseUrl
   try {
     const migrated = await migrate(url)
-    const catalog = await openCatalog({ databaseUrl: url, dataDir })
+    const s3 = s3Of(config)
+    const catalog = await openCatalog({ databaseUrl: url, dataDir, ...(s3 && { s3 }) })
     const how = embedded?.adopted ? 'shared' : 'own'
     return {
       catalog,
+      url,
       migrated,
       description: embedded ? `embedded PostgreSQL on port ${embedded.port} (${how})` : withoutPassword(url),
       async close() {

@@ -20,6 +20,8 @@ const messages = {
     `There is no model "${shorten(d.model)}".${didYouMean(d.model, d.known) || ' GET /v1/models lists the models.'}`,
   IMAGE_UNKNOWN: (d: { image: string }) =>
     `There is no image "${shorten(d.image)}". Upload it first (POST /v1/images, uploadImage); ids look like "sha256:" and 64 hex digits.`,
+  JOB_UNKNOWN: (d: { job: string }) => `There is no job "${shorten(d.job)}". GET /v1/jobs lists the jobs.`,
+  JOB_CONFLICT: (d: { job: string; problem: string; instead: string }) => `Job ${d.job}: ${d.problem}. ${d.instead}`,
   CACHE_UNKNOWN: (d: { cache: string }) =>
     `There is no cache "${shorten(d.cache)}". Caches are kept while memory allows; run the request again to get a new one.`,
   ACTIVATION_UNKNOWN: (d: { hookPoint: string; cache: string; known: readonly string[] }) =>

@@ -32,6 +32,10 @@ describe('settings', () => {
       hubEndpoint: 'https://huggingface.co',
       hubHome: '/home/ada/.cache/huggingface',
       hubCache: '/home/ada/.cache/huggingface/hub',
+      jobs: 1,
+      blobStore: '',
+      s3Endpoint: '',
+      s3Region: 'us-east-1',
     })
   })
 
@@ -49,6 +53,8 @@ describe('settings', () => {
         HF_HOME: 'hf',
         HF_ENDPOINT: 'http://hub.example/',
         DATABASE_URL: 'postgres://u:p@h/d',
+        REFRACT_BLOB_STORE: 's3://my.bucket/one/two/',
+        AWS_ENDPOINT_URL_S3: 'http://127.0.0.1:9000/',
       }),
     ).toMatchObject({
       port: 0,
@@ -59,6 +65,8 @@ describe('settings', () => {
       hubCache: '/srv/hf/hub',
       hubEndpoint: 'http://hub.example',
       databaseUrl: 'postgres://u:p@h/d',
+      blobStore: 's3://my.bucket/one/two',
+      s3Endpoint: 'http://127.0.0.1:9000',
     })
     expect(read({ XDG_CACHE_HOME: '/cache' }).hubCache).toBe('/cache/huggingface/hub')
     expect(read({ HF_HUB_CACHE: '/elsewhere' })).toMatchObject({ hubCache: '/elsewhere', hubHome: '/home/ada/.cache/huggingface' })
@@ -78,6 +86,10 @@ describe('settings', () => {
     ['REFRACT_MEMORY_MB', '1'],
     ['REFRACT_MEMORY_MB', '1e9'],
     ['REFRACT_LOG_LEVEL', 'loud'],
+    ['REFRACT_JOBS', '-1'],
+    ['REFRACT_BLOB_STORE', '/srv/blobs'],
+    ['REFRACT_BLOB_STORE', 's3://Bucket'],
+    ['REFRACT_BLOB_STORE', 's3://bucket/../other'],
     ['HF_ENDPOINT', 'hub.example'],
     ['HF_TOKEN', 'a b'],
   ])('%s=%s is refused with what would be right', (variable, value) => {

@@ -11,9 +11,11 @@
 import type { Static, TSchema } from 'typebox'
 import type { BlobStore } from '../../catalog/blob-store.js'
 import type { Catalog } from '../../catalog/catalog.js'
+import type { JobLane } from '../../catalog/jobs/job.js'
 import type { Config } from '../../config.js'
 import type { Backend } from '../../engine/backends/backend.js'
 import type { Json } from '../../engine/training/run/checkpoints.js'
+import type { Scope } from '../operation.js'
 
 export type { Json }
 
@@ -67,6 +69,10 @@ export interface JobKind<Input extends TSchema = TSchema, Shard extends Json = J
    * machine) that its result names, so only workers that share the folder take it.
    */
   readonly place: 'anywhere' | 'data-folder'
+  /** Each worker has places for each, so that a download does not wait for a training. Default `compute`. */
+  readonly lane?: JobLane
+  /** The right that making such a job needs: `admin` where it reads paths of this machine. Default `write`. @throws what is wrong with it */
+  scope?(input: Static<Input>): Scope | Promise<Scope>
   /** What must not be deleted while the job is not over: `model:emoji-clip`, `sae:...`. */
   uses?(input: Static<Input>): readonly string[]
   /** Before the job is made, while the caller waits: what can be refused at once (an unknown model). */

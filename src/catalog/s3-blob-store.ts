@@ -1,0 +1,124 @@
+/**
+ * Bytes by content hash in a bucket of S3 or of anything that speaks its language, so that workers on several machines share them:
+ * `<prefix>sha256/ab/abcd...`. An object is there whole or not at all, which S3 itself promises; reading checks the hash.
+ */
+
+import { createHash } from 'node:crypto'
+import type { S3Client } from '@aws-sdk/client-s3'
+import type { Config } from '../config.js'
+import { EngineError } from '../engine/errors.js'
+import type { BlobStore } from './blob-store.js'
+
+export interface S3Place {
+  /** `s3://bucket` or `s3://bucket/folder/below`. */
+  readonly url: string
+  /** Empty: Amazon's own. */
+  readonly endpoint: string
+  readonly region: string
+}
+
+/** Undefined where blobs are in the data folder. */
+export function s3Of({ blobStore, s3Endpoint, s3Region }: Pick<Config, 'blobStore' | 's3Endpoint' | 's3Region'>): S3Place | undefined {
+  return blobStore === '' ? undefined : { url: blobStore, endpoint: s3Endpoint, region: s3Region }
+}
+
+const CONNECT_MS = 5000
+const REQUEST_MS = 120_000
+
+/** The name of a store: the same for everyone who uses it. */
+export function s3PlaceName({ url, endpoint }: S3Place): string {
+  const { bucket, prefix } = bucketOf(url)
+  return `s3:${endpoint}/${bucket}/${prefix}`
+}
+
+/**
+ * Credentials are found as Amazon's own tools find them: environment, `~/.aws`, the role of the machine.
+ * @throws BLOBS_UNAVAILABLE when there is no such bucket, or nothing answers
+ */
+export async function openS3BlobStore(place: S3Place): Promise<BlobStore & { close(): void }> {
+  // a library of many files that few need
+  const { GetObjectCommand, HeadBucketCommand, HeadObjectCommand, PutObjectCommand, S3Client } = await import('@aws-sdk/client-s3')
+  const { bucket, prefix } = bucketOf(place.url)
+  const client: S3Client = new S3Client({
+    region: place.region,
+    ...(place.endpoint !== '' && { endpoint: place.endpoint, forcePathStyle: true }),
+    // newer checksums than S3's own that other servers do not know; the key is a checksum
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: REQUEST_MS },
+  })
+  const refusal = (error: unknown) => unavailable(error, place)
+  const objectOf = (sha256: string) => ({ Bucket: bucket, Key: `${prefix}sha256/${sha256.slice(0, 2)}/${sha256}` })
+  try {
+    await client.send(new HeadBucketCommand({ Bucket: bucket }))
+  } catch (error) {
+    // who may read and write objects may often not ask about the bucket
+    if (statusOf(error) !== 403) {
+      client.destroy()
+      throw refusal(error)
+    }
+  }
+
+  return {
+    async put(bytes) {
+      const sha256 = createHash('sha256').update(bytes).digest('hex')
+      const object = objectOf(sha256)
+      try {
+        const known = await client.send(new HeadObjectCommand(object)).catch((error: unknown) => {
+          if (statusOf(error) === 404 || statusOf(error) === 403) return undefined
+          throw error
+        })
+        if (known?.ContentLength !== bytes.byteLength) await client.send(new PutObjectCommand({ ...object, Body: bytes }))
+        return sha256
+      } catch (error) {
+        throw refusal(error)
+      }
+    },
+
+    async get(sha256) {
+      let bytes: Uint8Array
+      try {
+        const { Body } = await client.send(new GetObjectCommand(objectOf(sha256)))
+        bytes = (await Body?.transformToByteArray()) ?? new Uint8Array()
+      } catch (error) {
+        if (statusOf(error) === 404 && nameOf(error) !== 'NoSuchBucket') return undefined
+        throw refusal(error)
+      }
+      if (createHash('sha256').update(bytes).digest('hex') !== sha256) {
+        throw new EngineError('FILE_INVALID', {
+          file: `sha256:${sha256}`,
+          problem: `its bytes in ${place.url} are damaged (they have another sha256). Remove the object and upload the file again.`,
+        })
+      }
+      return bytes
+    },
+
+    close: () => client.destroy(),
+  }
+}
+
+function bucketOf(url: string): { bucket: string; prefix: string } {
+  const { hostname, pathname } = new URL(url)
+  const folder = pathname.replace(/^\/+|\/+$/g, '')
+  return { bucket: hostname, prefix: folder === '' ? '' : `${folder}/` }
+}
+
+const statusOf = (error: unknown) => (error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode
+const nameOf = (error: unknown) => (error as Error).name
+
+function unavailable(error: unknown, { url, endpoint }: S3Place): EngineError {
+  const where = endpoint === '' ? url : `${url} at ${endpoint}`
+  const status = statusOf(error)
+  const [problem, instead] =
+    nameOf(error) === 'NoSuchBucket' || status === 404
+      ? ['there is no such bucket', 'Create it, or correct REFRACT_BLOB_STORE.']
+      : status === 403 || nameOf(error) === 'CredentialsProviderError'
+        ? ['the credentials are missing or may not do that', 'Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role of the machine.']
+        : [`${nameOf(error)}: ${firstLine(error)}`, 'Try again; when it lasts, look at REFRACT_BLOB_STORE and AWS_ENDPOINT_URL_S3.']
+  return new EngineError('BLOBS_UNAVAILABLE', { store: where, problem, instead })
+}
+
+function firstLine(error: unknown): string {
+  const { message, code } = error as NodeJS.ErrnoException
+  return message.split('\n')[0] || code || 'no answer'
+}
