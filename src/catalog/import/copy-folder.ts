@@ -1,5 +1,5 @@
 /**
- * A model's files from a folder on this machine into the data folder. Only what the model needs is copied, nothing is followed out of the
+ * The files of a model or an SAE from a folder on this machine into the data folder. Only what it needs is copied, nothing is followed out of the
  * folder, and what is copied is what is hashed.
  */
 
@@ -11,7 +11,7 @@ import { EngineError } from '../../engine/errors.js'
 import { storageError } from '../../engine/io/storage-errors.js'
 import type { FileRecord } from '../catalog.js'
 import { hashesOf } from './hub-cache.js'
-import { isIndex, type SelectedFiles, selectFiles, shardsOf } from './select-files.js'
+import { isIndex, MAX_INDEX_BYTES, type SelectedFiles, selectFiles, shardsOf } from './select-files.js'
 
 export interface FolderFiles extends SelectedFiles {
   /** The weight files proper, without an index. */
@@ -20,16 +20,21 @@ export interface FolderFiles extends SelectedFiles {
   readonly bytes: number
 }
 
-/** An index names a few hundred tensors; what is longer is something else. */
-const MAX_INDEX_BYTES = 64 * 2 ** 20
-
-/** @throws FILE_INVALID, FILE_UNSAFE */
+/** The model of a folder. @throws FILE_INVALID, FILE_UNSAFE */
 export async function readFolder(folder: string): Promise<FolderFiles> {
+  return neededOf(folder, selectFiles(await listFiles(folder), folder))
+}
+
+/** Names of the files directly in a folder. */
+export async function listFiles(folder: string): Promise<string[]> {
   const entries = await fs.readdir(folder, { withFileTypes: true })
-  const names = entries.filter((entry) => entry.isFile() || entry.isSymbolicLink()).map(({ name }) => name)
-  const selected = selectFiles(names, folder)
+  return entries.filter((entry) => entry.isFile() || entry.isSymbolicLink()).map(({ name }) => name)
+}
+
+/** Of what was selected: every file, checked to be one of the folder. @throws FILE_INVALID, FILE_UNSAFE */
+export async function neededOf(folder: string, selected: SelectedFiles): Promise<FolderFiles> {
   const weightFiles = isIndex(selected.weights)
-    ? shardsOf(selected.weights, await readIndex(folder, selected.weights), names)
+    ? shardsOf(selected.weights, await readSmallFile(folder, selected.weights), await listFiles(folder))
     : [selected.weights]
   const needed = [...new Set([...selected.descriptions, selected.weights, ...weightFiles])]
   let bytes = 0
@@ -37,9 +42,10 @@ export async function readFolder(folder: string): Promise<FolderFiles> {
   return { ...selected, weightFiles, names: needed, bytes }
 }
 
-async function readIndex(folder: string, name: string): Promise<string> {
+/** The text of an index or a configuration. @throws FILE_INVALID, FILE_UNSAFE */
+export async function readSmallFile(folder: string, name: string): Promise<string> {
   if ((await checkFile(folder, name)) > MAX_INDEX_BYTES)
-    throw new EngineError('FILE_INVALID', { file: name, problem: 'is too long for an index.' })
+    throw new EngineError('FILE_INVALID', { file: name, problem: 'is too long for an index or a configuration.' })
   return fs.readFile(path.join(folder, name), 'utf8')
 }
 

@@ -7,7 +7,8 @@ import path from 'node:path'
 import type { Catalog, ModelRecord } from '../catalog.js'
 import { isModelSlug } from '../models.js'
 import { readFolder, recordsOf } from './copy-folder.js'
-import { type ImportRequest, weightsIdentity } from './import-model.js'
+import type { ImportRequest } from './import-model.js'
+import { weightsIdentity } from './opened-source.js'
 
 /**
  * Registers each folder of `models` (`<models>/<id>/config.json`, ...) that is not registered as it is now.

@@ -63,6 +63,9 @@ function onlyOther(names: readonly string[], where: string): string {
   })
 }
 
+/** An index names a few hundred tensors; what is longer is something else. */
+export const MAX_INDEX_BYTES = 64 * 2 ** 20
+
 export const isIndex = (weights: string) => weights.endsWith('.index.json')
 
 /**
