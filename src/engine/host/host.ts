@@ -32,6 +32,8 @@ export interface SaeRead extends CodeCounts {
   readonly sae: SaeSource
   /** Along the second axis of its hook point; absent: all of them. */
   readonly positions?: readonly number[]
+  /** Latents whose activations are wanted of every position, whether they are among the most active or not. */
+  readonly latents?: readonly number[]
 }
 
 export type RunInputs =
@@ -74,6 +76,8 @@ export interface Codes {
   readonly tokens?: { readonly activations: Tensor<'float32'>; readonly latents: Tensor<'int32'> }
   /** `[batch, k]`, by the largest activation over the selected positions; `tokens` counts along these. */
   readonly images?: { readonly activations: Tensor<'float32'>; readonly latents: Tensor<'int32'>; readonly tokens: Tensor<'int32'> }
+  /** `[batch, pos, n]` of the `latents` that were named, in their order; 0 where one is not active. */
+  readonly chosen?: Tensor<'float32'>
 }
 
 export interface CodesResult {

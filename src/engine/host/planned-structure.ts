@@ -88,8 +88,9 @@ export function planStructure(
   const edited = applyEdits(built.graph, edits, tower, { types: built.types, nInputs: nRows, model })
   const [output] = built.graph.outputs as [string]
   const values = findHookPoints(edited.graph, read).map(({ firings }) => firings.at(-1)!)
-  const readers = saes.map(({ topK, imageTopK, positions }, index) => {
-    return { config: configs[index]!, topK, imageTopK, selectsPositions: positions !== undefined }
+  const readers = saes.map(({ topK, imageTopK, positions, latents }, index) => {
+    const selects = { selectsPositions: positions !== undefined, choosesLatents: latents !== undefined }
+    return { config: configs[index]!, topK, imageTopK, ...selects }
   })
   const attached = attachSaes(edited.graph, readers, { types: edited.types, hookPoints: tower.hookPoints })
   const codes = attached.read.flatMap((sae) => codeOutputs(sae.values))
@@ -112,8 +113,12 @@ export function planStructure(
     },
     graph,
     types: attached.types,
-    lengths: Object.fromEntries(attached.read.flatMap(({ positions }) => (positions ? [[positions.symbol, positions.most]] : []))),
+    lengths: Object.fromEntries(attached.read.flatMap(axisLengths)),
   }
+}
+
+function axisLengths({ positions, latents }: ReadSae): [symbol: string, most: number][] {
+  return [positions, latents].flatMap((axis) => (axis ? [[axis.symbol, axis.most] as [string, number]] : []))
 }
 
 /** The values that a run of the structure fetches, one after the other. */

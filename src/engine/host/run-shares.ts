@@ -7,6 +7,7 @@ import { EngineError } from '../errors.js'
 import { editInputs } from '../interventions/apply-edits.js'
 import { mergeEditInputs } from '../interventions/merge-inputs.js'
 import type { ClipTokenizer } from '../models/tokenizer.js'
+import type { AxisInput } from '../saes/attach-saes.js'
 import { type DType, int64, type Tensor } from '../tensor.js'
 import { joinRows, RowShares, rowsOfTensor } from './batch-rows.js'
 import type { BatchMember, Outcome } from './engine-worker-calls.js'
@@ -74,7 +75,7 @@ export async function runShares(job: Job, shares: readonly Share[]): Promise<Out
 async function runTogether({ program, weights, planned, maxRows, saes }: Job, shares: readonly Share[]): Promise<Outcome[]> {
   const { input, roles } = planned
   const fetch = fetchedValues(planned)
-  const positions = positionFeeds(planned, saes)
+  const selected = selectionFeeds(planned, saes)
   const inputs = { [input.name]: joinRows(shares.map(({ main }) => main)), ...mergeEditInputs(shares, roles) }
   const nRows = inputs[input.name]!.shape[0]!
   const dealt = fetch.map(() => new RowShares(shares.map(({ nRows }) => nRows)))
@@ -83,7 +84,7 @@ async function runTogether({ program, weights, planned, maxRows, saes }: Job, sh
     const end = Math.min(nRows, row + step)
     const feeds = Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, rowsOfTensor(tensor, row, end)]))
     try {
-      const values = await program.run({ inputs: { ...feeds, ...positions }, weights, fetch })
+      const values = await program.run({ inputs: { ...feeds, ...selected }, weights, fetch })
       for (const [index, name] of fetch.entries()) dealt[index]!.add(values[name]!)
       row = end
     } catch (error) {
@@ -107,26 +108,45 @@ function outcomeOf({ fetch: { output, activations, codes } }: PlannedStructure, 
   return {
     ...(output !== undefined && { output: take<'float32'>() }),
     activations: activations.map(() => take<'float32'>()),
-    codes: codes.map(({ values: { tokens, images } }) => ({
+    codes: codes.map(({ values: { tokens, images, chosen } }) => ({
       ...(tokens && { tokens: { activations: take<'float32'>(), latents: take<'int32'>() } }),
       ...(images && { images: { activations: take<'float32'>(), latents: take<'int32'>(), tokens: take<'int32'>() } }),
+      ...(chosen !== undefined && { chosen: take<'float32'>() }),
     })),
   }
 }
 
-/** The positions that SAEs read, the same for every row. @throws POSITION_OUT_OF_RANGE, INPUT_INVALID */
-function positionFeeds({ fetch: { codes } }: PlannedStructure, saes: readonly SaeRead[]): Record<string, Tensor<'int64'>> {
+/** The positions that SAEs read and the latents that are chosen of them, the same for every row. @throws POSITION_OUT_OF_RANGE, INPUT_INVALID */
+function selectionFeeds({ fetch: { codes } }: PlannedStructure, saes: readonly SaeRead[]): Record<string, Tensor<'int64'>> {
   return Object.fromEntries(
-    codes.flatMap(({ positions: axis }, index) => {
-      const positions = saes[index]!.positions
-      if (axis === undefined || positions === undefined) return []
-      const path = `saes[${index}].positions`
-      if (positions.length === 0) throw new EngineError('INPUT_INVALID', { path, problem: 'is empty' })
-      const outside = positions.find((position) => !Number.isInteger(position) || position < 0 || position >= axis.most)
-      if (outside !== undefined) throw new EngineError('POSITION_OUT_OF_RANGE', { path, position: outside, length: axis.most })
-      return [[axis.input, int64([positions.length], positions)]]
+    codes.flatMap(({ positions, latents }, index) => {
+      const read = saes[index]!
+      return [
+        ...indices(positions, read.positions, {
+          path: `saes[${index}].positions`,
+          outside: (position, length, path) => new EngineError('POSITION_OUT_OF_RANGE', { path, position, length }),
+        }),
+        ...indices(latents, read.latents, {
+          path: `saes[${index}].latents`,
+          outside: (latent, length, path) => {
+            return new EngineError('INPUT_INVALID', { path, problem: `${latent} is out of range; there are latents 0 to ${length - 1}` })
+          },
+        }),
+      ]
     }),
   )
+}
+
+function indices(
+  axis: AxisInput | undefined,
+  given: readonly number[] | undefined,
+  { path, outside }: { path: string; outside: (index: number, length: number, path: string) => EngineError },
+): [input: string, tensor: Tensor<'int64'>][] {
+  if (axis === undefined || given === undefined) return []
+  if (given.length === 0) throw new EngineError('INPUT_INVALID', { path, problem: 'is empty' })
+  const odd = given.find((index) => !Number.isInteger(index) || index < 0 || index >= axis.most)
+  if (odd !== undefined) throw outside(odd, axis.most, path)
+  return [[axis.input, int64([given.length], given)]]
 }
 
 /** Backends say it in their own words. */

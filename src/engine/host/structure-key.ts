@@ -26,11 +26,13 @@ export interface RequestStructure extends Structure {
 export function structureOf({ model, inputs, read, edits, output = true, saes = [] }: EngineRequest): RequestStructure {
   const tower = towerOf(inputs)
   const names = [...new Set(read)].sort()
-  const readers = saes.map(({ sae, positions, topK, imageTopK }) => [sae.key, positions !== undefined, topK, imageTopK])
+  const readers = saes.map(({ sae, positions, latents, topK, imageTopK }) => {
+    return [sae.key, positions !== undefined, topK, imageTopK, latents !== undefined]
+  })
   const key = JSON.stringify([tower, names, structureOfEdits(edits), output, readers])
   const structure: Structure = { key, model: model.key, tower, read: names, edits, output, saes, nRows: rowsOf(inputs) }
-  const positions = saes.length > 0 ? JSON.stringify(saes.map((each) => each.positions ?? 'all')) : ''
-  return { ...structure, mergeKey: `${model.key} ${key}${positions}` }
+  const selected = saes.length > 0 ? JSON.stringify(saes.map(({ positions, latents }) => [positions, latents])) : ''
+  return { ...structure, mergeKey: `${model.key} ${key}${selected}` }
 }
 
 export function towerOf(inputs: RunInputs): TowerName {

@@ -19,12 +19,24 @@ export interface AttachedSae extends CodeCounts {
   readonly config: SaeConfig
   /** Whether only some positions are encoded; which, is an input of the graph. */
   readonly selectsPositions: boolean
+  /** Whether latents are chosen, whose activations are read of every token; which, is an input of the graph. */
+  readonly choosesLatents: boolean
 }
 
 export interface ReadSae {
   readonly values: CodeValues
   /** The input that takes positions along the hook point's second axis, int64 `[symbol]`, and how many there are at most. */
-  readonly positions?: { readonly input: string; readonly symbol: string; readonly most: number }
+  readonly positions?: AxisInput
+  /** The same along the SAE's latents. */
+  readonly latents?: AxisInput
+}
+
+/** Indices along an axis as an int64 input. */
+export interface AxisInput {
+  readonly input: string
+  readonly symbol: string
+  /** The axis' length. */
+  readonly most: number
 }
 
 /** Before the names of an SAE's parameters, by its place in the list: SAEs of equal configuration then share a program. */
@@ -49,13 +61,17 @@ export function attachSaes(
 }
 
 /** The values of an SAE's codes in a fixed order. */
-export function codeOutputs({ tokens, images }: CodeValues): string[] {
-  return [...(tokens ? [tokens.activations, tokens.latents] : []), ...(images ? [images.activations, images.latents, images.tokens] : [])]
+export function codeOutputs({ tokens, images, chosen }: CodeValues): string[] {
+  return [
+    ...(tokens ? [tokens.activations, tokens.latents] : []),
+    ...(images ? [images.activations, images.latents, images.tokens] : []),
+    ...(chosen === undefined ? [] : [chosen]),
+  ]
 }
 
 function attach(
   b: GraphBuilder,
-  { config, selectsPositions, ...counts }: AttachedSae,
+  { config, selectsPositions, choosesLatents, ...counts }: AttachedSae,
   { graph, index, hookPoints }: { graph: Graph; index: number; hookPoints: readonly HookPointInfo[] },
 ): ReadSae {
   const [{ firings }] = findHookPoints(graph, [config.hookPoint]) as [Graph['hookPoints'][number]]
@@ -70,8 +86,15 @@ function attach(
     positions = { input: b.input(`${prefix}positions`, 'int64', [symbol]), symbol, most: hookPoint.shape[1] as number }
     x = b.op('Gather', [x, positions.input], { axis: 1 })
   }
-  const values = readCodes(b, hasTokens ? vectors(b, x, config) : b.op('Unsqueeze', [x, wholes(b, [1])]), { config, prefix, ...counts })
-  return { values: named(b, values, prefix), ...(positions && { positions }) }
+  const latents = choosesLatents ? chosenLatents(b, { index, prefix, config }) : undefined
+  const read = { config, prefix, ...counts, ...(latents && { chosen: latents.input }) }
+  const values = readCodes(b, hasTokens ? vectors(b, x, config) : b.op('Unsqueeze', [x, wholes(b, [1])]), read)
+  return { values: named(b, values, prefix), ...(positions && { positions }), ...(latents && { latents }) }
+}
+
+function chosenLatents(b: GraphBuilder, { index, prefix, config }: { index: number; prefix: string; config: SaeConfig }): AxisInput {
+  const symbol = `saes${index}Latents`
+  return { input: b.input(`${prefix}latents`, 'int64', [symbol]), symbol, most: config.dSae }
 }
 
 /** `[batch, pos, dIn]`, of a hook point with heads one of them or all side by side. */
@@ -82,8 +105,12 @@ function vectors(b: GraphBuilder, x: string, { headIndex, flattensHeads, dIn }: 
   return flattensHeads ? b.op('Reshape', [x, wholes(b, [0, 0, dIn])]) : x
 }
 
-function named(b: GraphBuilder, { tokens, images }: CodeValues, prefix: string): CodeValues {
+function named(b: GraphBuilder, { tokens, images, chosen }: CodeValues, prefix: string): CodeValues {
   const rename = <T extends Readonly<Record<string, string>>>(values: T, kind: string) =>
     Object.fromEntries(Object.entries(values).map(([name, value]) => [name, b.named(`${prefix}${kind}.${name}`, value)])) as unknown as T
-  return { ...(tokens && { tokens: rename(tokens, 'tokens') }), ...(images && { images: rename(images, 'images') }) }
+  return {
+    ...(tokens && { tokens: rename(tokens, 'tokens') }),
+    ...(images && { images: rename(images, 'images') }),
+    ...(chosen !== undefined && { chosen: b.named(`${prefix}chosen`, chosen) }),
+  }
 }

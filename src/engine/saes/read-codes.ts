@@ -23,16 +23,25 @@ export interface CodeValues {
   readonly tokens?: { readonly activations: string; readonly latents: string }
   /** `[batch, k]`; `tokens` are int32 indices along `pos`, where the activation is largest. */
   readonly images?: { readonly activations: string; readonly latents: string; readonly tokens: string }
+  /** `[batch, pos, n]`: of the chosen latents, in their order. */
+  readonly chosen?: string
 }
 
 /**
  * @param x       `[batch, pos, dIn]`
  * @param prefix  of the SAE's parameters
+ * @param chosen  int64 `[n]`: latents that are read of every token, whatever their activation
  */
 export function readCodes(
   b: GraphBuilder,
   x: string,
-  { config, prefix, topK, imageTopK }: CodeCounts & { readonly config: SaeConfig; readonly prefix: string },
+  {
+    config,
+    prefix,
+    topK,
+    imageTopK,
+    chosen,
+  }: CodeCounts & { readonly config: SaeConfig; readonly prefix: string; readonly chosen?: string },
 ): CodeValues {
   const site: SaeSite = { prefix, axes: ['batch', 'dModel'] }
   // Tokens of all images as one matrix: a single product.
@@ -50,6 +59,7 @@ export function readCodes(
         activate: keepsAll(config) ? activate : (values) => values,
       }),
     }),
+    ...(chosen !== undefined && { chosen: chosenCodes(b, encoded.latentActs, { chosen, batchAndPos }) }),
   }
 }
 
@@ -93,6 +103,13 @@ function imageCodes(
   const chosen = b.op('GatherElements', [ofImages, everywhere], { axis: 2 })
   const tokens = b.op('Cast', [b.op('ArgMax', [chosen], { axis: 1, keepdims: 0 })], { to: 'int32' })
   return { activations: activate(values), latents, tokens }
+}
+
+function chosenCodes(b: GraphBuilder, latentActs: string, { chosen, batchAndPos }: { chosen: string; batchAndPos: string }): string {
+  return b.op('Reshape', [
+    b.op('Gather', [latentActs, chosen], { axis: 1 }),
+    b.op('Concat', [batchAndPos, b.op('Shape', [chosen])], { axis: 0 }),
+  ])
 }
 
 /** Values, and int32 indices. */

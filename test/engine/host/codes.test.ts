@@ -109,6 +109,29 @@ describe.each(backends)('codes on %s', (underTest) => {
     }
   })
 
+  test.each(featureCases)('%s: a chosen latent is read of every token, active or not', async (name) => {
+    const latents = goldens[name]!.latents!
+    const width = latents.shape.at(-1)!
+    const chosen = [width - 1, 0, 3, 0]
+    const [codes] = await codesOf(engine, [read(name, { topK: 0, imageTopK: 0, latents: chosen })])
+    expect([codes!.tokens, codes!.images]).toEqual([undefined, undefined])
+    expect(codes!.chosen!.shape).toEqual([...latents.shape.slice(0, -1), chosen.length])
+    const expected = Array.from({ length: latents.data.length / width }, (_, row) =>
+      chosen.map((latent) => latents.data[row * width + latent]!),
+    )
+    const scale = latents.data.reduce((most, value) => Math.max(most, value), 0)
+    for (const [at, value] of codes!.chosen!.data.entries()) expect(Math.abs(value - expected.flat()[at]!)).toBeLessThan(2e-5 * scale)
+    const [cls] = await codesOf(engine, [read(name, { topK: 2, imageTopK: 0, positions: [0], latents: [1] })])
+    expect(cls!.tokens).toBeDefined()
+    expect(cls!.chosen!.shape.at(-2)).toBe(1)
+  })
+
+  test('a latent that there is not is refused', async () => {
+    const error = { code: 'INPUT_INVALID', message: expect.stringContaining('out of range') }
+    await expect(codesOf(engine, [read('relu', { latents: [0, 100_000] })])).rejects.toMatchObject(error)
+    await expect(codesOf(engine, [read('relu', { latents: [] })])).rejects.toMatchObject({ code: 'INPUT_INVALID' })
+  })
+
   test('an edited hook point is read as it is after the edit', async () => {
     const edits = [{ ...goldenEdit, vector: Float32Array.from(goldenEdit.vector) }] as Edit[]
     const names = featureCases.filter((name) => goldens[name]!['edited/latents'])
