@@ -53,16 +53,24 @@ export interface SheetTile {
 
 export type Drawing = HeatmapDrawing | SheetDrawing | ThumbnailDrawing
 
+/** What drawing needs: limits, and how a picture is looked at. */
+export interface Drawer {
+  readonly limits: ImageLimits
+  readonly view: typeof viewedByModel
+}
+
 /**
+ * @param view  default: each picture is decoded anew
  * @returns the file: PNG, or for a thumbnail the format asked for
  * @throws  IMAGE_INVALID, IMAGE_TOO_LARGE, SHAPE_MISMATCH, INPUT_INVALID for numbers that have no colour
  */
-export async function draw(drawing: Drawing, limits: ImageLimits): Promise<Uint8Array> {
+export async function draw(drawing: Drawing, limits: ImageLimits, view = viewedByModel): Promise<Uint8Array> {
+  const drawer: Drawer = { limits, view }
   switch (drawing.kind) {
     case 'heatmap':
-      return png(await drawHeatmap(drawing, limits))
+      return png(await heatmapPixels(drawing, drawer))
     case 'sheet':
-      return png(await drawTiles(drawing, limits))
+      return png(await drawTiles(drawing, drawer))
     case 'thumbnail':
       return drawThumbnail(drawing, limits)
     default:
@@ -76,17 +84,22 @@ export async function png({ width, height, channels, data }: Pixels): Promise<Ui
   return sharp(data, { raw }).png({ compressionLevel: 3, adaptiveFiltering: true, palette: false }).toBuffer()
 }
 
+/** Before it is encoded. */
 export async function drawHeatmap(drawing: HeatmapDrawing, limits: ImageLimits): Promise<Pixels> {
+  return heatmapPixels(drawing, { limits, view: viewedByModel })
+}
+
+async function heatmapPixels(drawing: HeatmapDrawing, drawer: Drawer): Promise<Pixels> {
   const { patches, style, showCls } = drawing
   checkPatchValues(patches, 'values')
   const range = rangeOf(patches, style.colormap, drawing.range)
   const colouring: Colouring = { patches, range, style }
   const cls = showCls && style.mode !== 'crop' ? clsColour(colouring) : undefined
-  if (!cls) return drawPatches(drawing, { colouring, size: drawing.size }, limits)
+  if (!cls) return drawPatches(drawing, { colouring, size: drawing.size }, drawer)
   const strip = clsStrip(drawing.size)
-  const shape = await shapeOf(drawing, limits)
+  const shape = await shapeOf(drawing, drawer)
   const size = longerSideBeside(strip.cell + strip.gap, shape, drawing.size)
-  const picture = await drawPatches(drawing, { colouring, size }, limits)
+  const picture = await drawPatches(drawing, { colouring, size }, drawer)
   return besideCls(picture, { ...strip, colour: cls })
 }
 
@@ -94,13 +107,13 @@ export async function drawHeatmap(drawing: HeatmapDrawing, limits: ImageLimits):
 async function drawPatches(
   { file, view }: Pick<HeatmapDrawing, 'file' | 'view'>,
   { colouring, size }: { colouring: Colouring; size: number },
-  limits: ImageLimits,
+  drawer: Drawer,
 ): Promise<Pixels> {
   const { patches, range, style } = colouring
-  const look = (region: Region) => viewedByModel(file!, { view, region, size }, limits)
+  const look = (region: Region) => drawer.view(file!, { view, region, size }, drawer.limits)
   switch (style.mode) {
     case 'raw':
-      return coloured(sizeWithin(await shapeOf({ file, view, patches }, limits), size), colouring)
+      return coloured(sizeWithin(await shapeOf({ file, view, patches }, drawer), size), colouring)
     case 'overlay':
       return overlay(await look(wholeRegion), colouring)
     case 'contour':
@@ -115,7 +128,7 @@ async function drawPatches(
 /** Proportions of what the patches cover: in a model's pixels, of the picture itself, or of as many squares. */
 async function shapeOf(
   { file, view, patches }: { file?: Uint8Array | undefined; view: ModelView; patches: PatchValues },
-  limits: ImageLimits,
+  { limits }: Drawer,
 ): Promise<Size> {
   if (view.covered) return view.covered
   return file ? geometry(await inspectHeader(file, limits), view.how).output : { width: patches.columns, height: patches.rows }
@@ -144,7 +157,7 @@ function besideCls(picture: Pixels, { cell, gap, colour }: { cell: number; gap: 
   return canvas
 }
 
-async function drawTiles({ tiles, view, style, size, columns, ...drawing }: SheetDrawing, limits: ImageLimits): Promise<Pixels> {
+async function drawTiles({ tiles, view, style, size, columns, ...drawing }: SheetDrawing, drawer: Drawer): Promise<Pixels> {
   for (const [index, { patches }] of tiles.entries()) if (patches) checkPatchValues(patches, `tiles[${index}]`)
   const all = Float32Array.from(tiles.flatMap(({ patches }) => [...(patches?.values ?? [])]))
   const range = rangeOf({ rows: 1, columns: all.length, values: all }, style.colormap, drawing.range)
@@ -152,8 +165,8 @@ async function drawTiles({ tiles, view, style, size, columns, ...drawing }: Shee
   // one after the other: each picture takes memory while it is decoded
   for (const { file, patches, score } of tiles) {
     const picture = patches
-      ? await drawPatches({ file, view }, { colouring: { patches, range, style }, size }, limits)
-      : await viewedByModel(file, { view, region: wholeRegion, size }, limits)
+      ? await drawPatches({ file, view }, { colouring: { patches, range, style }, size }, drawer)
+      : await drawer.view(file, { view, region: wholeRegion, size }, drawer.limits)
     drawn.push({ picture, score })
   }
   return drawSheet(drawn, { columns, size })

@@ -6,6 +6,7 @@ import { letterPixels, textSize, writeText } from '../../../src/engine/image/bit
 import { whiteCanvas } from '../../../src/engine/image/canvas.js'
 import { decode } from '../../../src/engine/image/decode.js'
 import { draw, type SheetDrawing } from '../../../src/engine/image/draw.js'
+import { ViewedPictures } from '../../../src/engine/image/viewed-pictures.js'
 import { patchesOf, pixelAt, squareView, viewOf } from './pictures.js'
 
 const limits = { maxPixels: 1_000_000 }
@@ -119,5 +120,38 @@ describe('a thumbnail', () => {
       .png()
       .toBuffer()
     await expect(thumbnail(large, 10)).rejects.toMatchObject({ code: 'IMAGE_TOO_LARGE' })
+  })
+})
+
+describe('a picture that is looked at again', () => {
+  test('is not decoded again, and the drawing is the same', async () => {
+    const { view } = new ViewedPictures(1_000_000)
+    const file = await viewOf(40, 40, (x, y) => [x, y, 0])
+    const drawing = {
+      kind: 'heatmap',
+      file,
+      view: squareView,
+      patches: patchesOf([[0, 1]]),
+      style: { ...style, alpha: 0.5 },
+      size: 40,
+      showCls: false,
+    } as const
+    const first = await draw(drawing, limits, view)
+    const region = { left: 0, top: 0, width: 1, height: 1 }
+    const kept = await view(file, { view: squareView, region, size: 40 }, limits)
+    expect(await view(Buffer.from(file), { view: squareView, region, size: 40 }, limits)).toBe(kept)
+    expect(await view(file, { view: squareView, region, size: 20 }, limits)).not.toBe(kept)
+    expect(Buffer.from(await draw(drawing, limits, view)).equals(first)).toBe(true)
+    expect(Buffer.from(await draw({ ...drawing, style: { ...drawing.style, mode: 'contour' } }, limits, view)).equals(first)).toBe(false)
+    expect(Buffer.from(await draw(drawing, limits)).equals(first)).toBe(true)
+  })
+
+  test('is forgotten when others take its room', async () => {
+    const { view } = new ViewedPictures(6000)
+    const [one, other] = [await viewOf(8, 8, () => [1, 1, 1]), await viewOf(8, 8, () => [2, 2, 2])]
+    const look = { view: squareView, region: { left: 0, top: 0, width: 1, height: 1 }, size: 40 }
+    const kept = await view(one, look, limits)
+    await view(other, look, limits)
+    expect(await view(one, look, limits)).not.toBe(kept)
   })
 })
