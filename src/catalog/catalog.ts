@@ -6,8 +6,15 @@
 import type { ModelSource } from '../engine/host/host.js'
 import type { ModelDescription, WeightProcessing } from '../engine/models/model.js'
 import type { PrismaClient } from '../generated/prisma/client.js'
+import type { BaseModelCatalog } from './base-models.js'
 import type { BlobStore } from './blob-store.js'
+import type { DatasetCatalog } from './datasets.js'
+import type { ExplanationCatalog } from './explanations.js'
+import type { FeatureCatalog } from './feature-sets.js'
 import type { JobCatalog, JobLeases } from './jobs/job.js'
+import type { MetricCatalog } from './metric-values.js'
+import type { SaeCatalog } from './saes.js'
+import type { VectorCatalog } from './vectors.js'
 
 export interface FileRecord {
   readonly path: string
@@ -122,6 +129,14 @@ export interface Catalog {
   readonly blobs: BlobStore
   /** What workers must share to work on the same files: the names of the data folder and of the blob store. */
   readonly places: { readonly dataFolder: string; readonly blobs: string }
+  /** What SAEs were trained on, here or not. */
+  readonly baseModels: BaseModelCatalog
+  readonly saes: SaeCatalog
+  readonly metrics: MetricCatalog
+  readonly datasets: DatasetCatalog
+  readonly features: FeatureCatalog
+  readonly explanations: ExplanationCatalog
+  readonly vectors: VectorCatalog
   /** For the GraphQL plugin that reads Prisma models directly. */
   readonly prisma: PrismaClient
   /** True when the database answers. */

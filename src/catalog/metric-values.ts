@@ -16,8 +16,8 @@ export interface MetricValueRecord {
   /** What is wrong with the value or unusual about it: `ill-conditioned`, ... */
   readonly flags: readonly string[]
   readonly source: 'published' | 'measured'
-  /** Null where a table does not say. */
-  readonly dataset: { readonly id: string; readonly hash: string } | null
+  /** Null where a table does not say. The hash is null of a data set that is only known by name. */
+  readonly dataset: { readonly id: string; readonly hash: string | null } | null
   /** Number of pictures. */
   readonly n: number | null
   readonly seed: number | null

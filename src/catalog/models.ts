@@ -9,6 +9,7 @@ import type { Model, ModelFile, Prisma, PrismaClient } from '../generated/prisma
 import type { Catalog, ModelRecord, NewModel, Provenance } from './catalog.js'
 import { decodeCursor, pageOf } from './cursors.js'
 import { RecentAnswers } from './recent-answers.js'
+import { likeLiteral, storableJson, storedFolder } from './stored-values.js'
 
 const LIST = 'models'
 const SLUG = /^[a-z0-9]+(-[a-z0-9]+)*$/
@@ -34,7 +35,8 @@ export function modelCatalog(prisma: PrismaClient, dataDir: string): Catalog['mo
       const filter: Prisma.ModelWhereInput = {
         ...(layout !== undefined && { layout }),
         ...(text !== undefined && {
-          OR: (['id', 'name', 'source'] as const).map((column) => ({ [column]: { contains: literal(text), mode: 'insensitive' } })),
+          // Prisma's `contains` passes % and _ on as wildcards
+          OR: (['id', 'name', 'source'] as const).map((column) => ({ [column]: { contains: likeLiteral(text), mode: 'insensitive' } })),
         }),
       }
       const [rows, totalCount] = await Promise.all([
@@ -121,14 +123,10 @@ function differenceOf(existing: ModelRecord, given: NewModel): string | undefine
     : undefined
 }
 
-/** Prisma's `contains` passes % and _ on as wildcards. */
-const literal = (text: string) => text.replaceAll('\0', '').replace(/[\\%_]/g, '\\$&')
-
 function rowOf(model: NewModel, dataDir: string): Prisma.ModelCreateManyInput {
   const { config, nParameters } = model.description.vision
   if (!('patchSize' in config))
     throw new EngineError('MODEL_UNSUPPORTED', { what: `${model.name} without a vision tower`, supported: 'Models need one.' })
-  const inside = path.relative(dataDir, model.folder)
   const { provenance } = model
   return {
     id: model.id,
@@ -144,7 +142,7 @@ function rowOf(model: NewModel, dataDir: string): Prisma.ModelCreateManyInput {
     dOut: config.head.dOut,
     hasText: model.description.text !== undefined,
     nParameters: BigInt(nParameters + (model.description.text?.nParameters ?? 0)),
-    description: storable(model.description) as unknown as Prisma.InputJsonValue,
+    description: storableJson(model.description),
     processing: [...model.processing],
     sourceKind: provenance.kind,
     source: provenance.kind === 'hub' ? provenance.repo : provenance.name,
@@ -156,15 +154,8 @@ function rowOf(model: NewModel, dataDir: string): Prisma.ModelCreateManyInput {
     license: model.license,
     weightsSha256: model.weightsSha256,
     weightBytes: BigInt(model.weightBytes),
-    folder: inside.startsWith('..') || path.isAbsolute(inside) ? model.folder : inside.split(path.sep).join('/'),
+    folder: storedFolder(model.folder, dataDir),
   }
-}
-
-/** PostgreSQL stores no NUL and no half of a surrogate pair, which the JSON of a model folder may hold. */
-function storable(description: ModelDescription): ModelDescription {
-  return JSON.parse(
-    JSON.stringify(description).replace(/(?<!\\)((?:\\\\)*)\\u(0000|d[89a-f][0-9a-f]{2})/gi, '$1\\ufffd'),
-  ) as ModelDescription
 }
 
 function recordOf(row: Model & { files: ModelFile[] }, dataDir: string): ModelRecord {

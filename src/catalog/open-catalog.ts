@@ -8,16 +8,23 @@ import { PrismaPg } from '@prisma/adapter-pg'
 import { EngineError } from '../engine/errors.js'
 import { PrismaClient } from '../generated/prisma/client.js'
 import { apiKeyCatalog } from './api-keys.js'
+import { baseModelCatalog } from './base-models.js'
 import { openBlobStore } from './blob-store.js'
 import type { Catalog } from './catalog.js'
+import { datasetCatalog } from './datasets.js'
+import { explanationCatalog } from './explanations.js'
+import { featureCatalog } from './feature-catalog.js'
 import { imageCatalog } from './images.js'
 import { openJobConnection } from './jobs/connection.js'
 import { jobCatalog } from './jobs/job-catalog.js'
 import { jobLeases } from './jobs/leases.js'
+import { metricCatalog } from './metric-catalog.js'
 import { modelCatalog } from './models.js'
 import { placeOf } from './place.js'
 import { databaseError } from './postgres/database-errors.js'
 import { openS3BlobStore, type S3Place, s3PlaceName } from './s3-blob-store.js'
+import { saeCatalog } from './sae-catalog.js'
+import { vectorCatalog } from './vectors.js'
 
 /** Enough for a busy server, few enough for several servers on one embedded PostgreSQL. */
 const MAX_CONNECTIONS = 10
@@ -70,10 +77,18 @@ export async function openCatalog({ databaseUrl, dataDir, s3 }: CatalogPlaces): 
   })
   // it differs from a client only in what it throws
   const prisma = extended as unknown as PrismaClient
+  const baseModels = baseModelCatalog(prisma)
   return {
     models: modelCatalog(prisma, folder),
     images: imageCatalog(prisma, blobs),
     apiKeys: apiKeyCatalog(prisma),
+    baseModels,
+    saes: saeCatalog({ prisma, baseModels, dataDir: folder }),
+    metrics: metricCatalog(prisma),
+    datasets: datasetCatalog(prisma),
+    features: featureCatalog(prisma, databaseUrl),
+    explanations: explanationCatalog(prisma),
+    vectors: vectorCatalog(prisma, baseModels),
     jobs: jobCatalog(jobs),
     jobLeases: jobLeases(jobs),
     blobs,

@@ -16,12 +16,24 @@ const didYouMean = (given: string, known: readonly string[]) => {
 const shorten = (text: string) => (text.length > 100 ? `${text.slice(0, 100)}...` : text)
 
 const messages = {
+  MODEL_NOT_DOWNLOADED: (d: { model: string; repo: string }) =>
+    `The model "${d.model}" is known and not here. Import it first: refract import ${d.repo}`,
   MODEL_UNKNOWN: (d: { model: string; known: readonly string[] }) =>
     `There is no model "${shorten(d.model)}".${didYouMean(d.model, d.known) || ' GET /v1/models lists the models.'}`,
   IMAGE_UNKNOWN: (d: { image: string }) =>
     `There is no image "${shorten(d.image)}". Upload it first (POST /v1/images, uploadImage); ids look like "sha256:" and 64 hex digits.`,
   JOB_UNKNOWN: (d: { job: string }) => `There is no job "${shorten(d.job)}". GET /v1/jobs lists the jobs.`,
   JOB_CONFLICT: (d: { job: string; problem: string; instead: string }) => `Job ${d.job}: ${d.problem}. ${d.instead}`,
+  SAE_UNKNOWN: (d: { sae: string; known: readonly string[] }) =>
+    `There is no SAE "${shorten(d.sae)}".${didYouMean(d.sae, d.known) || ' GET /v1/saes lists the SAEs.'}`,
+  FEATURE_UNKNOWN: (d: { sae: string; index: number; width: number }) =>
+    `${d.sae} has no feature ${d.index}; its features are 0 to ${d.width - 1}.`,
+  FEATURES_UNKNOWN: (d: { sae: string; dataset?: string; known: readonly string[] }) =>
+    `The features of ${d.sae} are not indexed${d.dataset === undefined ? '' : ` on "${shorten(d.dataset)}"`}.${
+      d.known.length > 0 ? ` They are on ${d.known.map((id) => `"${id}"`).join(', ')}.` : ' Index it on a data set first.'
+    }`,
+  DATASET_UNKNOWN: (d: { dataset: string; known: readonly string[] }) =>
+    `There is no data set "${shorten(d.dataset)}".${didYouMean(d.dataset, d.known) || ' GET /v1/datasets lists the data sets.'}`,
   CACHE_UNKNOWN: (d: { cache: string }) =>
     `There is no cache "${shorten(d.cache)}". Caches are kept while memory allows; run the request again to get a new one.`,
   ACTIVATION_UNKNOWN: (d: { hookPoint: string; cache: string; known: readonly string[] }) =>
