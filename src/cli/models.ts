@@ -57,15 +57,16 @@ function rowOf({ id, description, weightBytes, provenance, processing }: ModelRe
 
 export const removeCommand: Command = {
   name: 'remove',
-  positionals: ['<model>'],
-  summary: 'Forget a model. Its files stay where they are.',
+  positionals: ['<model | SAE>'],
+  summary: 'Forget a model or an SAE. Its files stay where they are; what was published of an SAE stays known.',
   options: {},
   async run({ config, positionals: [id = ''], out, err }) {
     const database = await openDatabase(config, (message) => err.write(`${message}\n`))
     try {
-      if (!(await database.catalog.models.remove(id))) {
-        const [near] = nearest(id, await database.catalog.models.ids())
-        throw new UsageError(`There is no model "${id}".${near ? ` Did you mean "${near}"?` : ''}`)
+      const { models, saes } = database.catalog
+      if (!(await models.remove(id)) && !(await saes.remove(id))) {
+        const [near] = nearest(id, [...(await models.ids()), ...(await saes.ids())])
+        throw new UsageError(`There is no model and no SAE "${id}".${near ? ` Did you mean "${near}"?` : ''}`)
       }
       out.write(`Removed ${id}.\n`)
     } finally {

@@ -3,7 +3,7 @@
  */
 
 import cliProgress from 'cli-progress'
-import type { ImportProgress } from '../catalog/import/import-model.js'
+import type { ImportProgress } from '../catalog/import/import-progress.js'
 import type { PushProgress } from '../catalog/push/push-folder.js'
 
 /** What a command tells of how far it is. */
@@ -14,6 +14,7 @@ const doing: Readonly<Record<Progress['step'], string>> = {
   download: 'Downloading',
   copy: 'Copying',
   check: 'Checking',
+  measure: 'Measuring',
   register: 'Registering',
   prepare: 'Preparing',
   hash: 'Hashing',

@@ -59,6 +59,37 @@ describe('models', () => {
   })
 })
 
+describe('SAEs', () => {
+  const saes = path.resolve(import.meta.dirname, '../fixtures/features')
+
+  test('imported from a folder say what was decided by rule, and are gone when they are removed', async () => {
+    await runCli(['import', MODEL, '--id', 'hf-clip'], env)
+    const { code, out } = await runCli(['import', path.join(saes, 'transcoder'), '--model', 'hf-clip'], env)
+    expect(code).toBe(0)
+    expect(out).toMatch(/^Imported hf-clip\.1-ln2-normalized\.transcoder-topk-7-w40-all \(vit-prisma, topk, 16 to 40 at blocks\.1\.ln2/)
+    expect(out).toMatch(/W_skip: measured on 8 generated pictures: .* explains .* % of the variance/)
+    const facts = JSON.parse((await runCli(['import', path.join(saes, 'relu'), '--model', 'hf-clip', '--json'], env)).out)
+    expect(facts).toMatchObject({ id: 'hf-clip.1-resid-post.vanilla-w40-all', layout: 'vit-prisma', isNew: true, config: { dSae: 40 } })
+    expect(await runCli(['remove', 'hf-clip.1-resid-post.vanilla-w41-all'], env)).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('w40-all"?'),
+    })
+    expect((await runCli(['remove', facts.id], env)).code).toBe(0)
+    await runCli(['remove', 'hf-clip'], env)
+  })
+
+  test('take what is known better than their files say, and refuse what is not known at all', async () => {
+    const wrong = await runCli(['import', path.join(saes, 'relu'), '--skip', 'quadratic'], env)
+    expect(wrong).toMatchObject({ code: 2, err: expect.stringContaining('expected linear or linear-and-identity') })
+    expect(await runCli(['import', path.join(saes, 'topk'), '--k', 'many'], env)).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('--k'),
+    })
+    const nameless = await runCli(['import', path.join(saes, '../saes/saelens-topk')], env)
+    expect(nameless).toMatchObject({ code: 1, err: expect.stringContaining('--model') })
+  })
+})
+
 describe('keys', () => {
   test('are shown once, listed without the secret, and revoked', async () => {
     const made = await runCli(['keys', 'create', '--label', 'notebook', '--scopes', 'read, run'], env)

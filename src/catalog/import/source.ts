@@ -51,6 +51,12 @@ export function parseTarget(target: string): { readonly repo: string; readonly b
   return { repo, branch }
 }
 
+/** The repository that a library's name of a model stands for: `open-clip:laion/CLIP-...`; undefined where it names none. */
+export function repositoryNamed(modelName: string): string | undefined {
+  const repo = modelName.replace(PREFIX, '')
+  return REPO.test(repo) && repo.includes('/') ? repo : undefined
+}
+
 function splitRevision(source: string): { repo: string; at: string | undefined } {
   if (/^https?:\/\//.test(source) && URL.canParse(source)) {
     const [, organisation, name, word, ...revision] = new URL(source).pathname.split('/')

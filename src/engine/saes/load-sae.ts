@@ -40,6 +40,8 @@ export interface SaeDescription {
   readonly training: SaeTraining
   /** What the files left open, contradicted themselves in, or said otherwise: what was decided, and why. */
   readonly resolvedBy: readonly Resolution[]
+  /** What was known better than the files say, where something was; to be given again whenever they are loaded. */
+  readonly overrides?: SaeOverrides
   /** The configuration as it was saved. */
   readonly saved: SavedConfig
 }
@@ -126,6 +128,7 @@ async function open(folder: string, overrides: SaeOverrides): Promise<OpenedSae>
       nParameters: parameters.reduce((sum, shape) => sum + elementCount(shape), 0),
       training: reading.training,
       resolvedBy: [...reading.resolvedBy, ...Object.keys(overrides).map((field) => ({ field, rule: 'given by whoever loaded it' }))],
+      ...(Object.keys(overrides).length > 0 && { overrides }),
       saved: reading.saved,
     }
     return { file, reading, description, ...(sparsity && { sparsity }) }

@@ -71,7 +71,12 @@ const activationsOf: Readonly<Record<Architecture, readonly SaeActivation[]>> = 
 
 export const architectures = Object.keys(activationsOf) as readonly Architecture[]
 
-const normalizations: readonly InputNormalization[] = ['none', 'layer_norm', 'constant_norm_rescale', 'expected_average_only_in']
+export const inputNormalizations: readonly InputNormalization[] = [
+  'none',
+  'layer_norm',
+  'constant_norm_rescale',
+  'expected_average_only_in',
+]
 
 /** Far above any published SAE. */
 const MAX_WIDTH = 2 ** 24
@@ -107,7 +112,7 @@ export function configProblems(config: SaeConfig): Problem[] {
     }
   } else if (config.k !== undefined) complain('k', `belongs to topk and batch-topk, not to ${config.activation}`)
   for (const message of widthProblems(config)) complain('widths', message)
-  if (!normalizations.includes(config.normalization)) complain('normalization', `is not one of ${normalizations.join(', ')}`)
+  if (!inputNormalizations.includes(config.normalization)) complain('normalization', `is not one of ${inputNormalizations.join(', ')}`)
   if (config.hookPoint === '') complain('hookPoint', 'is empty')
   if (config.headIndex !== undefined && config.flattensHeads) complain('headIndex', 'one head or all of them, not both')
   for (const [field, message] of transcoderProblems(config)) complain(field, message)
