@@ -5,11 +5,12 @@
 
 import { LRUCache } from 'lru-cache'
 import { EngineError } from '../engine/errors.js'
+import type { FeatureStatistic, FeatureStatistics } from '../engine/evaluation/feature-record.js'
 import { nearest } from '../engine/nearest.js'
 import { type FeatureSet, Prisma, type PrismaClient } from '../generated/prisma/client.js'
 import { decodeCursor, pageOf } from './cursors.js'
 import { type Explanation, matchingExplanations } from './explanations.js'
-import { decodeFeature, picturesEnd } from './feature-codec.js'
+import { picturesEnd, readFeature } from './feature-codec.js'
 import { copyFeatures } from './feature-copy.js'
 import { countOf, orderBy, pageOfFeatures, within } from './feature-order.js'
 import type { FeatureCatalog, FeatureListRequest, FeatureSetAbout, FeatureSetRecord, StoredFeature } from './feature-sets.js'
@@ -69,11 +70,13 @@ export function featureCatalog(prisma: PrismaClient, databaseUrl: string): Featu
 
     async load(set, rows) {
       const id = await copyFeatures(databaseUrl, set, rows)
-      return recordOf(await prisma.featureSet.findUniqueOrThrow({ where: { id } }))
+      return featureSetRecordOf(await prisma.featureSet.findUniqueOrThrow({ where: { id } }))
     },
 
     async sets(saeId) {
-      return (await prisma.featureSet.findMany({ where: { saeId }, orderBy: [{ measuredAt: 'desc' }, { id: 'desc' }] })).map(recordOf)
+      return (await prisma.featureSet.findMany({ where: { saeId }, orderBy: [{ measuredAt: 'desc' }, { id: 'desc' }] })).map(
+        featureSetRecordOf,
+      )
     },
 
     async list(set, request) {
@@ -97,6 +100,11 @@ export function featureCatalog(prisma: PrismaClient, databaseUrl: string): Featu
         key: (index) => [String(index)],
         item: (index) => features.get(index)!,
       })
+    },
+
+    async statistic(set, name) {
+      requireStatistics(set, [name])
+      return (await columnsOf(set, [name])).get(name)!
     },
 
     async remove({ id }) {
@@ -130,19 +138,22 @@ async function featuresAt(
   return indices.flatMap((index) => {
     const row = found.get(index)
     if (!row) return []
-    const decoded = decodeFeature(row.data)
+    const stored = readFeature(row.data)
     const explanations = (row.explanations ?? []).map((each) => ({ ...each, saeId: set.saeId, index, createdAt: new Date(each.createdAt) }))
-    return [{ index, statistics: statisticsOf(set, decoded.statistics), data: decoded.data, explanations }]
+    return [{ index, statistics: statisticsOf(set, stored.statistics), data: stored.data, explanations }]
   })
 }
 
 type StoredExplanation = Omit<Explanation, 'createdAt' | 'saeId' | 'index'> & { readonly createdAt: string }
 
-function statisticsOf({ statistics }: FeatureSetRecord, values: Float32Array): Record<string, number | null> {
+function statisticsOf({ statistics }: FeatureSetRecord, values: readonly number[]): Partial<FeatureStatistics> {
   return Object.fromEntries(statistics.map((name, at) => [name, Number.isFinite(values[at]) ? values[at]! : null]))
 }
 
-function requireStatistics({ statistics, dataset }: FeatureSetRecord, names: readonly string[]): void {
+function requireStatistics(
+  { statistics, dataset }: { readonly statistics: readonly string[]; readonly dataset: { readonly id: string } },
+  names: readonly string[],
+): void {
   for (const name of names) {
     if (statistics.includes(name)) continue
     const [near] = nearest(name, statistics)
@@ -157,14 +168,12 @@ function indexOf(text: string, { set, cursor }: { readonly set: FeatureSetRecord
   return index
 }
 
-function recordOf(row: FeatureSet): FeatureSetRecord {
+export function featureSetRecordOf(row: FeatureSet): FeatureSetRecord {
   const { id, saeId, datasetId, datasetHash, width, statisticNames, about, seed, dtype, backend, codeVersion, measuredAt } = row
   return {
     ...{ id, saeId, width, seed, dtype, backend, codeVersion, measuredAt },
     dataset: { id: datasetId, hash: datasetHash },
-    statistics: statisticNames,
+    statistics: statisticNames as FeatureStatistic[],
     about: about as unknown as FeatureSetAbout,
   }
 }
-
-export { recordOf as featureSetRecordOf }

@@ -1,115 +1,139 @@
 /**
- * A feature as bytes: little-endian, without names. Statistics and top pictures come first, so that a page that shows only those reads
- * only the beginning of each row.
+ * A feature as bytes, without names: a fraction of what it takes as JSON or in columns of arrays. Statistics and top pictures come first, so
+ * that a page that shows only those reads only the beginning of each row.
  *
  *   u8   version
  *   u8   how many statistics
- *   u16  how long each list is, in the order of `lists`; padded to 4 bytes
- *   f32  the statistics, in the order of the set
- *   then each list: its columns one after the other, each of its type, each padded to 4 bytes
+ *   u16  for each list, in the order of `lists`: how many entries it has
+ *   i16  first bin of each histogram
+ *   f32  the statistics, in the order of the set; NaN: not defined
+ *   then the lists, entry by entry:
+ *   top, others   u8 kind and token, u16 position, u32 item, f32 score
+ *   histograms    u32 count
+ *   weighted      u32 index, f32 value
  */
 
-import type { FeatureData } from './feature-sets.js'
+import {
+  type ExampleKind,
+  type FeatureExample,
+  type FeatureRecord,
+  type FeatureStatistics,
+  featureStatistics,
+  type TokenKind,
+  type WeightedIndex,
+} from '../engine/evaluation/feature-record.js'
+import { ByteReader, type ByteWriter } from './bytes.js'
 
 const VERSION = 1
+const EXAMPLE_BYTES = 11
+const COUNT_BYTES = 4
+const WEIGHTED_BYTES = 8
+const MAX_LIST_LENGTH = 0xffff
 
-type Column = Int32Array | Uint32Array | Uint16Array | Float32Array
-type ColumnType = typeof Int32Array | typeof Uint32Array | typeof Uint16Array | typeof Float32Array
-
-const pictures = { items: Int32Array, positions: Uint16Array, values: Float32Array } as const
-const ranked = { ids: Int32Array, values: Float32Array } as const
-
+const histograms = ['histogram', 'imageHistogram'] as const
+const weighted = ['labels', 'neighbours', 'coactive', 'classEffects', 'wordEffects'] as const
 /** In the order in which they are stored. A new list goes to the end, with a new version. */
-const lists = {
-  top: pictures,
-  quantiles: pictures,
-  nearThreshold: pictures,
-  negative: pictures,
-  histogram: { counts: Uint32Array },
-  labels: ranked,
-  neighbours: ranked,
-  coactive: ranked,
-  classes: ranked,
-  words: ranked,
-} as const satisfies Record<keyof FeatureData, Readonly<Record<string, ColumnType>>>
+const lists = ['top', 'others', ...histograms, ...weighted] as const
+const HEADER_BYTES = 2 + 2 * lists.length + 2 * histograms.length
 
-const names = Object.keys(lists) as readonly (keyof FeatureData)[]
-const columnNames = Object.fromEntries(names.map((name) => [name, Object.keys(lists[name])])) as Record<keyof FeatureData, string[]>
-const HEADER_BYTES = padded(2 + 2 * names.length)
-/** Of a list, in entries: its length is 16 bits. */
-export const MAX_LIST_LENGTH = 0xffff
+const kindNumbers = { top: 0, sample: 1, threshold: 2, negative: 3 } as const satisfies Record<ExampleKind, number>
+const tokenNumbers = { cls: 0, register: 1, patch: 2 } as const satisfies Record<TokenKind, number>
+const kinds = Object.keys(kindNumbers) as readonly ExampleKind[]
+const tokens = Object.keys(tokenNumbers) as readonly TokenKind[]
+
+/** Everything of a feature but its statistics. */
+export type FeatureData = Omit<FeatureRecord, keyof FeatureStatistics | 'index'>
 
 /** Where the top pictures of a row end, at most. */
 export function picturesEnd({ nStatistics, topLength }: { readonly nStatistics: number; readonly topLength: number }): number {
-  return HEADER_BYTES + 4 * nStatistics + listBytes('top', topLength)
+  return HEADER_BYTES + 4 * nStatistics + topLength * EXAMPLE_BYTES
 }
 
-export interface DecodedFeature {
-  readonly statistics: Float32Array
+/** Top examples first, the others after them; the order within each is kept. */
+export function writeFeature(writer: ByteWriter, feature: FeatureRecord): void {
+  const top = feature.examples.filter(({ kind }) => kind === 'top')
+  const others = feature.examples.filter(({ kind }) => kind !== 'top')
+  const counts = histograms.map((name) => feature[name].counts)
+  const weights = weighted.map((name) => feature[name])
+  writer.reserve(bytesOf({ examples: [top, others], counts, weights }))
+  writer.uint8(VERSION)
+  writer.uint8(featureStatistics.length)
+  for (const list of [top, others, ...counts, ...weights]) writer.uint16(checkedLength(list))
+  for (const name of histograms) writer.int16(feature[name].firstBin)
+  for (const name of featureStatistics) writer.float32(feature[name] ?? Number.NaN)
+  for (const example of top) writeExample(writer, example)
+  for (const example of others) writeExample(writer, example)
+  for (const list of counts) for (const count of list) writer.uint32(count)
+  for (const list of weights) {
+    for (const { index, value } of list) {
+      writer.uint32(index)
+      writer.float32(value)
+    }
+  }
+}
+
+export interface StoredRow {
+  /** In the order of the set. */
+  readonly statistics: readonly number[]
   readonly data: FeatureData
 }
 
-export function encodeFeature({ statistics, data }: DecodedFeature): Uint8Array {
-  const lengths = names.map((name) => lengthOf(data, name))
-  const listsStart = HEADER_BYTES + 4 * statistics.length
-  const bytes = new Uint8Array(listsStart + names.reduce((sum, name, at) => sum + listBytes(name, lengths[at]!), 0))
-  const header = new DataView(bytes.buffer)
-  header.setUint8(0, VERSION)
-  header.setUint8(1, statistics.length)
-  for (const [at, length] of lengths.entries()) header.setUint16(2 + 2 * at, length, true)
-  bytes.set(bytesOf(statistics), HEADER_BYTES)
-  let offset = listsStart
-  for (const name of names) {
-    for (const column of columnNames[name]) {
-      const values = columnOf(data, name, column)
-      bytes.set(bytesOf(values), offset)
-      offset += padded(values.byteLength)
-    }
+/** @param bytes  a row, or the beginning of one: the first list that is not whole, and those after it, are empty */
+export function readFeature(bytes: Uint8Array): StoredRow {
+  const reader = new ByteReader(bytes)
+  if (reader.left < HEADER_BYTES || reader.uint8() !== VERSION) throw new Error('Invariant violated: a stored feature is damaged')
+  const nStatistics = reader.uint8()
+  const lengths = lists.map(() => reader.uint16())
+  const firstBins = histograms.map(() => reader.int16())
+  const statistics = Array.from({ length: nStatistics }, () => reader.float32())
+  let isCut = false
+  const read = <T>(list: (typeof lists)[number], entryBytes: number, entry: () => T): T[] => {
+    const length = lengths[lists.indexOf(list)]!
+    isCut ||= length * entryBytes > reader.left
+    return isCut ? [] : Array.from({ length }, entry)
   }
-  return bytes
+  const examples = [...read('top', EXAMPLE_BYTES, () => readExample(reader)), ...read('others', EXAMPLE_BYTES, () => readExample(reader))]
+  const [histogram, imageHistogram] = histograms.map((name, at) => ({
+    firstBin: firstBins[at]!,
+    counts: read(name, COUNT_BYTES, () => reader.uint32()),
+  }))
+  const weights = weighted.map((name) => [name, read(name, WEIGHTED_BYTES, () => readWeighted(reader))] as const)
+  const byName = Object.fromEntries(weights) as Record<(typeof weighted)[number], WeightedIndex[]>
+  return { statistics, data: { examples, histogram: histogram!, imageHistogram: imageHistogram!, ...byName } }
 }
 
-/** @param bytes  a row, or the beginning of one: from the first list on that is not whole, all are empty */
-export function decodeFeature(bytes: Uint8Array): DecodedFeature {
-  // a copy of its own, whose beginning is aligned
-  const own = bytes.slice()
-  const header = new DataView(own.buffer)
-  if (own.byteLength < HEADER_BYTES || header.getUint8(0) !== VERSION) throw new Error('Invariant violated: a stored feature is damaged')
-  const statistics = new Float32Array(own.buffer, HEADER_BYTES, header.getUint8(1))
-  let offset = HEADER_BYTES + statistics.byteLength
-  const entries = names.map((name, at) => {
-    const length = header.getUint16(2 + 2 * at, true)
-    const isWhole = offset + listBytes(name, length) <= own.byteLength
-    const columns = Object.entries(lists[name]).map(([column, Type]: [string, ColumnType]) => {
-      if (!isWhole) return [column, new Type(0)]
-      const values = new Type(own.buffer, offset, length)
-      offset += padded(values.byteLength)
-      return [column, values]
-    })
-    if (!isWhole) offset = Number.POSITIVE_INFINITY
-    return [name, Object.fromEntries(columns)]
-  })
-  return { statistics, data: Object.fromEntries(entries) as FeatureData }
+function writeExample(writer: ByteWriter, { kind, token, position, item, score }: FeatureExample): void {
+  writer.uint8(kindNumbers[kind] * tokens.length + tokenNumbers[token])
+  writer.uint16(position)
+  writer.uint32(item)
+  writer.float32(score)
 }
 
-const bytesOf = (values: Column) => new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+function readExample(reader: ByteReader): FeatureExample {
+  const tag = reader.uint8()
+  const kind = kinds[Math.floor(tag / tokens.length)]!
+  const token = tokens[tag % tokens.length]!
+  const position = reader.uint16()
+  return { kind, token, item: reader.uint32(), score: reader.float32(), position }
+}
 
-function lengthOf(data: FeatureData, name: keyof FeatureData): number {
-  const lengths = columnNames[name].map((column) => columnOf(data, name, column).length)
-  const [length = 0] = lengths
-  if (lengths.some((other) => other !== length)) throw new Error(`Invariant violated: the columns of ${name} are of different lengths`)
-  if (length > MAX_LIST_LENGTH) throw new Error(`Invariant violated: ${name} has ${length} entries`)
+function readWeighted(reader: ByteReader): WeightedIndex {
+  return { index: reader.uint32(), value: reader.float32() }
+}
+
+interface Parts {
+  readonly examples: readonly (readonly unknown[])[]
+  readonly counts: readonly (readonly unknown[])[]
+  readonly weights: readonly (readonly unknown[])[]
+}
+
+function bytesOf({ examples, counts, weights }: Parts): number {
+  const entries = (parts: readonly (readonly unknown[])[]) => parts.reduce((sum, { length }) => sum + length, 0)
+  const listBytes = entries(examples) * EXAMPLE_BYTES + entries(counts) * COUNT_BYTES + entries(weights) * WEIGHTED_BYTES
+  return HEADER_BYTES + 4 * featureStatistics.length + listBytes
+}
+
+function checkedLength({ length }: readonly unknown[]): number {
+  if (length > MAX_LIST_LENGTH) throw new Error(`Invariant violated: a list of a feature has ${length} entries`)
   return length
-}
-
-const columnOf = (data: FeatureData, name: keyof FeatureData, column: string) =>
-  (data[name] as unknown as Readonly<Record<string, Column>>)[column]!
-
-function listBytes(name: keyof FeatureData, length: number): number {
-  const types: readonly ColumnType[] = Object.values(lists[name])
-  return types.reduce((sum, { BYTES_PER_ELEMENT }) => sum + padded(BYTES_PER_ELEMENT * length), 0)
-}
-
-function padded(bytes: number): number {
-  return Math.ceil(bytes / 4) * 4
 }
