@@ -26,6 +26,8 @@ const messages = {
   JOB_CONFLICT: (d: { job: string; problem: string; instead: string }) => `Job ${d.job}: ${d.problem}. ${d.instead}`,
   SAE_UNKNOWN: (d: { sae: string; known: readonly string[] }) =>
     `There is no SAE "${shorten(d.sae)}".${didYouMean(d.sae, d.known) || ' GET /v1/saes lists the SAEs.'}`,
+  SAE_NOT_DOWNLOADED: (d: { sae: string; from: string }) =>
+    `The SAE "${d.sae}" is published and not here. Import it first: refract import ${d.from}`,
   FEATURE_UNKNOWN: (d: { sae: string; index: number; width: number }) =>
     `${d.sae} has no feature ${d.index}; its features are 0 to ${d.width - 1}.`,
   FEATURES_UNKNOWN: (d: { sae: string; dataset?: string; known: readonly string[] }) =>

@@ -13,6 +13,8 @@ import { checkPatchValues, type PatchValues, rangeOf } from '../engine/image/pat
 import type { VisionConfig } from '../engine/models/model.js'
 import { float32 } from '../engine/tensor.js'
 import { Problems } from './errors.js'
+import { featureActivations } from './feature-activations.js'
+import { type DownloadedSae, findRunnableSae } from './find-feature.js'
 import { findModel } from './find-model.js'
 import { fixedLimits } from './limits.js'
 import { pictureFile } from './load-inputs.js'
@@ -79,11 +81,12 @@ export const heatmap = defineOperation({
   },
 
   async run(context, input, call) {
-    const model = input.model === undefined ? undefined : await findModel(context.catalog, input.model)
-    const plan = planHeatmap(context, { input, model })
-    const patches = plan.reading ? await activationOf(context, { ...plan, reading: plan.reading }, call) : plan.values!
-    const path = plan.reading ? 'of' : 'values'
-    checkPatchValues(patches, path)
+    const sae = input.of && 'sae' in input.of ? (await findRunnableSae(context.catalog, input.of.sae)).sae : undefined
+    const modelId = input.model ?? sae?.modelId
+    const model = modelId === undefined ? undefined : await findModel(context.catalog, modelId)
+    const plan = planHeatmap(context, { input, model, sae })
+    const patches = await patchesOf(context, plan, call)
+    checkPatchValues(patches, input.of ? 'of' : 'values')
     const range = rangeOf(patches, plan.style.colormap, chosenRange(input))
     const started = performance.now()
     const drawing: HeatmapDrawing = {
@@ -101,7 +104,7 @@ export const heatmap = defineOperation({
     call.timing('encode', performance.now() - started)
     return {
       model: model?.id ?? null,
-      hookPoint: plan.reading?.hookPoint ?? null,
+      hookPoint: plan.reading?.hookPoint ?? sae?.download.description.config.hookPoint ?? null,
       values: float32([patches.rows, patches.columns], patches.values),
       cls: patches.cls ?? null,
       ...range,
@@ -125,12 +128,20 @@ interface Plan {
   readonly model: ModelRecord | undefined
   readonly file: PictureFile | undefined
   readonly reading: PatchReading | undefined
+  readonly feature: { readonly sae: DownloadedSae; readonly index: number } | undefined
   readonly values: PatchValues | undefined
   readonly edits: ReturnType<typeof resolveEdits>
 }
 
+interface Asked {
+  readonly input: HeatmapInput
+  readonly model: ModelRecord | undefined
+  /** Where a feature is asked for. */
+  readonly sae: DownloadedSae | undefined
+}
+
 /** Everything that can be refused before anything is computed. @throws all problems at once */
-function planHeatmap(context: Context, { input, model }: { input: HeatmapInput; model: ModelRecord | undefined }): Plan {
+function planHeatmap(context: Context, { input, model, sae }: Asked): Plan {
   const problems = new Problems()
   const refuse = (path: string, problem: string) => problems.add(path, new EngineError('INPUT_INVALID', { path, problem }))
   const style = styleOf(input)
@@ -144,14 +155,17 @@ function planHeatmap(context: Context, { input, model }: { input: HeatmapInput; 
     refuse('image', `is missing; only "raw" needs none, and this is "${style.mode}"`)
 
   const tower = model?.description.vision
-  const reading = input.of && tower && planPatchReading(input.of, { tower, model: model.id, path: 'of' }, problems)
+  const { of } = input
+  const reading = of && 'hookPoint' in of && tower ? planPatchReading(of, { tower, model: model.id, path: 'of' }, problems) : undefined
+  if (sae && model && sae.modelId !== model.id) refuse('model', `is ${model.id}, and ${sae.id} reads ${sae.modelId}; leave it out`)
+  const feature = of && 'sae' in of && sae ? { sae, index: of.feature } : undefined
   const values = input.values && inlineValues(input.values, { cls: input.cls, model, refuse })
   if (input.edits && !input.of) refuse('edits', 'go with "of"')
   const edits =
     input.of && tower ? resolveEdits(input.edits ?? [], { model: model.id, tower, nInputs: 1, host: context.host }, problems) : []
   const file = input.image === undefined ? undefined : problems.collect('image', () => pictureFile(context, input.image!, 'image'))
   problems.throwIfAny()
-  return { style, model, file, reading, values, edits }
+  return { style, model, file, reading, feature, values, edits }
 }
 
 type Refuse = (path: string, problem: string) => void
@@ -176,11 +190,13 @@ function inlineValues(
   return { rows: rows.length, columns, values: Float32Array.from(rows.flat()), ...(cls !== undefined && { cls }) }
 }
 
-async function activationOf(
-  { host }: Context,
-  { model, file, reading, edits }: Plan & { readonly reading: PatchReading },
-  call: Call,
-): Promise<PatchValues> {
+async function patchesOf(context: Context, { model, file, reading, feature, values, edits }: Plan, call: Call): Promise<PatchValues> {
+  if (feature) {
+    const [patches] = await featureActivations(context, { ...feature, model: model!, pictures: [file!], edits, path: 'of' }, call)
+    return patches!
+  }
+  if (!reading) return values!
+  const { host } = context
   const started = performance.now()
   const picture = await host.preprocess(file!, model!.description.preprocessing, call.signal)
   call.timing('decode', performance.now() - started)

@@ -4,6 +4,9 @@
 
 import { activation, cache } from './cache.js'
 import { capabilities } from './capabilities.js'
+import { featureHeatmap } from './feature-heatmap.js'
+import { featureDensity, featureHistogram, saeDensity } from './feature-plots.js'
+import { featureSprite } from './feature-sprite.js'
 import { forward } from './forward.js'
 import { heatmap } from './heatmap.js'
 import { hookPoints } from './hook-points.js'
@@ -24,6 +27,11 @@ export const operations = {
   uploadImage,
   forward,
   heatmap,
+  featureHeatmap,
+  featureSprite,
+  featureHistogram,
+  featureDensity,
+  saeDensity,
   cache,
   activation,
 }

@@ -9,12 +9,13 @@ import type { PatchValues } from '../engine/image/patch-values.js'
 import type { TowerDescription, VisionConfig } from '../engine/models/model.js'
 import type { Tensor } from '../engine/tensor.js'
 import type { Problems } from './errors.js'
+import { featureFields } from './find-feature.js'
 import { HookPointName } from './schemas/tensor.js'
 
 const Index = Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 })
 const described = (description: string) => Type.Optional(Type.Unsafe<number>({ ...Index, description }))
 
-export const PatchReadingShape = Type.Object(
+const ActivationReadingShape = Type.Object(
   {
     hookPoint: HookPointName,
     channel: described('Which element of the last axis; without it, the length (L2 norm) of each vector. Not for attention.'),
@@ -23,10 +24,20 @@ export const PatchReadingShape = Type.Object(
     ),
     query: described('For attention scores and patterns: the position whose row is shown; CLS unless given, where there is one.'),
   },
-  { title: 'PatchReading', additionalProperties: false, description: 'An activation as one number for each patch.' },
+  { additionalProperties: false },
 )
 
-export type PatchReadingInput = Static<typeof PatchReadingShape>
+const FeatureReadingShape = Type.Object(
+  { sae: featureFields.sae, feature: Type.Unsafe<number>({ ...featureFields.index, description: 'Index of a latent of the SAE.' }) },
+  { additionalProperties: false },
+)
+
+export const PatchReadingShape = Type.Union([ActivationReadingShape, FeatureReadingShape], {
+  title: 'PatchReading',
+  description: 'One number for each patch: of an activation (`hookPoint`), or how active a feature is (`sae` and `feature`).',
+})
+
+export type PatchReadingInput = Static<typeof ActivationReadingShape>
 
 /** A reading that fits its hook point. */
 export interface PatchReading {

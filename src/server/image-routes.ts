@@ -8,6 +8,7 @@ import { EngineError } from '../engine/errors.js'
 import { isRefusal } from '../operations/errors.js'
 import { operations } from '../operations/operations.js'
 import { callOf, type Doors } from './doors.js'
+import { FOR_EVER, hasTag } from './file-answer.js'
 import { HttpError } from './http-errors.js'
 import { IdempotencyKeys } from './idempotency.js'
 import { JSON_TYPE, negotiate } from './negotiate.js'
@@ -15,9 +16,6 @@ import { fromQuery } from './query-values.js'
 
 export const rawUploadTypes = ['image/png', 'image/jpeg', 'image/webp', 'application/octet-stream']
 export const uploadTypes = ['multipart/form-data', ...rawUploadTypes]
-
-/** The address is the hash of the content, so it never changes; `private`, since a key may have been needed to read it. */
-const FOR_EVER = 'private, max-age=31536000, immutable'
 
 export async function imageRoutes(app: FastifyInstance, doors: Doors): Promise<void> {
   app.get('/v1/images/:id', { config: { scope: 'read' } }, (request, reply) => sendImage(request, reply, doors))
@@ -70,7 +68,7 @@ async function sendImage(request: FastifyRequest, reply: FastifyReply, { invoker
   const type = negotiate(request, reply, [`image/${record.format}`, JSON_TYPE])
   const variant = type === JSON_TYPE ? 'json' : (input.size ?? 'file')
   const tag = `"${record.id.slice('sha256:'.length)}-${String(variant)}"`
-  const isKnown = (request.headers['if-none-match'] ?? '').split(',').some((known) => known.trim().replace(/^W\//, '') === tag)
+  const isKnown = hasTag(request, tag)
   const answer = isKnown || type === JSON_TYPE ? undefined : await invoker.invoke(operations.imageFile, input, call)
   reply.header('etag', tag).header('cache-control', FOR_EVER)
   if (isKnown) return reply.code(304).send()

@@ -10,6 +10,7 @@ export const JSON_TYPE = 'application/json'
 export const NPZ = 'application/x-npz'
 export const SAFETENSORS = 'application/vnd.safetensors'
 export const PNG = 'image/png'
+export const SVG = 'image/svg+xml'
 export const ARROW = 'application/vnd.apache.arrow.stream'
 
 /** In order of preference where the client has none. */

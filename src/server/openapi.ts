@@ -6,7 +6,7 @@ import type { TSchema } from 'typebox'
 import { version } from '../operations/capabilities.js'
 import { operations } from '../operations/operations.js'
 import { uploadTypes } from './image-routes.js'
-import { ARROW, JSON_TYPE, NPZ, PNG, SAFETENSORS } from './negotiate.js'
+import { ARROW, JSON_TYPE, NPZ, PNG, SAFETENSORS, SVG } from './negotiate.js'
 import { statuses, titleOf } from './problem.js'
 import { pathParameters, type Route, routes } from './routes.js'
 
@@ -40,6 +40,7 @@ export function openApiDocument(): Json {
       { name: 'server', description: 'What this server is.' },
       { name: 'models', description: 'What can be run.' },
       { name: 'images', description: 'Pictures, addressed by their content.' },
+      { name: 'pictures', description: 'What was found, as pictures: made here, cached by clients.' },
       { name: 'runs', description: 'Inputs through models: activations, edits, outputs.' },
     ],
     paths,
@@ -53,7 +54,7 @@ export function openApiDocument(): Json {
   }
 }
 
-function describeRoute({ operation, method, path, tag, tensors, picture }: Route, schemas: Record<string, Json>): Json {
+function describeRoute({ operation, method, path, tag, tensors, picture, file }: Route, schemas: Record<string, Json>): Json {
   const inPath = pathParameters(path)
   const input = operation.input as unknown as { properties: Record<string, TSchema>; required?: string[] }
   const parameters = Object.entries(input.properties)
@@ -82,9 +83,21 @@ function describeRoute({ operation, method, path, tag, tensors, picture }: Route
         },
       },
     }),
-    responses: { 200: { description: 'The answer.', headers: answerHeaders, content }, default: problemResponse },
+    responses: file
+      ? fileResponses(file)
+      : { 200: { description: 'The answer.', headers: answerHeaders, content }, default: problemResponse },
   }
 }
+
+const fileResponses = (type: string) => ({
+  200: {
+    description: 'The picture.',
+    headers: { ...answerHeaders, ETag: { schema: { type: 'string' } } },
+    content: { [type]: { schema: type === SVG ? { type: 'string' } : binary } },
+  },
+  304: { description: 'Not modified.' },
+  default: problemResponse,
+})
 
 function describeParameter(
   name: string,

@@ -4,11 +4,13 @@
 
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { DrawnFile } from '../operations/drawn-file.js'
 import { fixedLimits } from '../operations/limits.js'
 import type { Call } from '../operations/operation.js'
 import { callOf, type Doors } from './doors.js'
 import { encode } from './encode.js'
-import { JSON_TYPE, negotiate, PNG, tensorTypes } from './negotiate.js'
+import { sendFile } from './file-answer.js'
+import { JSON_TYPE, negotiate, PNG, type TensorType, tensorTypes } from './negotiate.js'
 import { fromQuery } from './query-values.js'
 import { pathParameters, type Route, routes } from './routes.js'
 
@@ -35,11 +37,12 @@ async function answer(route: Route, { request, reply, doors }: { request: Fastif
   }
   const output = await doors.invoker.invoke(route.operation, input, { ...call, caller: request.caller })
 
+  if (route.file) return sendFile(output as DrawnFile, { type: route.file, version: (input as { v?: string }).v, request, reply })
   if (type === PNG) return reply.type(PNG).send(route.picture!(output as never))
   const started = performance.now()
   const metadata = metadataOf(output)
   const tensors = () => route.tensors!(output as never, input as Record<string, unknown>)
-  const { byteLength, chunks } = await encode(type, { output, encoding, tensors, metadata, signal: call.signal })
+  const { byteLength, chunks } = await encode(type as TensorType, { output, encoding, tensors, metadata, signal: call.signal })
   call.timing('encode', performance.now() - started)
 
   if (metadata.cache !== undefined) reply.header('refract-cache', metadata.cache)
@@ -47,7 +50,11 @@ async function answer(route: Route, { request, reply, doors }: { request: Fastif
   return reply.send(Array.isArray(chunks) && chunks.length === 1 ? chunks[0] : Readable.from(chunks, { objectMode: false }))
 }
 
-const offered = ({ tensors, picture }: Route) => (tensors ? tensorTypes : picture ? ([PNG, JSON_TYPE] as const) : ([JSON_TYPE] as const))
+function offered({ tensors, picture, file }: Route) {
+  if (tensors) return tensorTypes
+  if (file) return [file]
+  return picture ? ([PNG, JSON_TYPE] as const) : ([JSON_TYPE] as const)
+}
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value)
 

@@ -6,6 +6,7 @@ import type { Static, TSchema } from 'typebox'
 import type { Tensor } from '../engine/tensor.js'
 import type { Operation } from '../operations/operation.js'
 import { operations } from '../operations/operations.js'
+import { PNG, SVG } from './negotiate.js'
 
 type TensorsOf = (output: never, input: Readonly<Record<string, unknown>>) => Readonly<Record<string, Tensor>>
 
@@ -19,6 +20,8 @@ export interface Route {
   readonly tensors?: TensorsOf
   /** Present when the answer is a picture (PNG), unless it is asked for as JSON. */
   readonly picture?: (output: never) => Uint8Array
+  /** Present when the answer is a file of this type (`DrawnFile`). */
+  readonly file?: typeof PNG | typeof SVG
 }
 
 /** Ties the types of `tensors` to those of the operation. */
@@ -30,12 +33,16 @@ function route<I extends TSchema, O extends TSchema>(
     readonly tag: string
     readonly tensors?: (output: Static<O>, input: Static<I>) => Readonly<Record<string, Tensor>>
     readonly picture?: (output: Static<O>) => Uint8Array
+    readonly file?: Route['file']
   },
 ): Route {
   return { method, path, ...about } as unknown as Route
 }
 
 const { capabilities, models, model, hookPoints, images, forward, heatmap, cache, activation } = operations
+const { featureHeatmap, featureSprite, featureHistogram, featureDensity, saeDensity } = operations
+
+const feature = '/v1/saes/{sae}/features/{index}'
 
 export const routes: readonly Route[] = [
   route('GET', '/v1/capabilities', { operation: capabilities, tag: 'server' }),
@@ -49,6 +56,11 @@ export const routes: readonly Route[] = [
     tensors: ({ activations, output }) => ({ ...activations, ...(output && { output }) }),
   }),
   route('POST', '/v1/heatmap', { operation: heatmap, tag: 'runs', picture: ({ png }) => Buffer.from(png, 'base64') }),
+  route('GET', `${feature}/examples/{n}/heatmap.png`, { operation: featureHeatmap, tag: 'pictures', file: PNG }),
+  route('GET', `${feature}/sprite.png`, { operation: featureSprite, tag: 'pictures', file: PNG }),
+  route('GET', `${feature}/histogram.svg`, { operation: featureHistogram, tag: 'pictures', file: SVG }),
+  route('GET', `${feature}/density.svg`, { operation: featureDensity, tag: 'pictures', file: SVG }),
+  route('GET', '/v1/saes/{sae}/density.svg', { operation: saeDensity, tag: 'pictures', file: SVG }),
   route('GET', '/v1/caches/{id}', { operation: cache, tag: 'runs' }),
   route('GET', '/v1/caches/{cache}/{hookPoint}', {
     operation: activation,

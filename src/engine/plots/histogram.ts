@@ -35,7 +35,7 @@ export function plotHistogram({ edges, counts }: Histogram, about: HistogramAbou
   const left = apart ? margin.left + apartWidth + apartGap : margin.left
   const plotWidth = width - left - margin.right
   const [low, high] = rangeOf(edges, marks)
-  const across = linearAxis([low, high], { length: plotWidth, leastStep: x.scale === 'log10' ? 1 : 0 })
+  const across = x.scale === 'log10' ? exponentAxis([low, high], plotWidth) : linearAxis([low, high], { length: plotWidth })
   const up = countAxis([...counts, ...(apart ? [apart.count] : [])])
   const written = x.scale === 'log10' ? powerOfTen : label
   const bar = (from: number, to: number, { count, name, colour }: { count: number; name: string; colour: string }) => {
@@ -92,6 +92,15 @@ function rangeOf(edges: readonly number[], marks: readonly { readonly at: number
   return high > low ? [low, high] : [low - 0.5, high + 0.5]
 }
 
+/** Of exponents of ten: whole ones, or where these are few, 1, 2 and 5 times each power. */
+function exponentAxis([low, high]: [number, number], length: number): Axis {
+  const axis = linearAxis([low, high], { length, leastStep: 1 })
+  if (high - low > 2.5) return axis
+  const powers = Array.from({ length: Math.ceil(high) - Math.floor(low) + 1 }, (_, at) => Math.floor(low) + at)
+  const ticks = powers.flatMap((power) => [1, 2, 5].map((factor) => power + Math.log10(factor)))
+  return { ...axis, ticks: ticks.filter((tick) => tick >= low - 1e-9 && tick <= high + 1e-9) }
+}
+
 function countAxis(counts: readonly number[]): Axis {
   const some = counts.filter((count) => count > 0)
   const most = Math.max(1, ...some)
@@ -108,9 +117,9 @@ function countAxis(counts: readonly number[]): Axis {
 
 const superscripts = '⁰¹²³⁴⁵⁶⁷⁸⁹'
 
-/** 10⁻³; between whole exponents, the number. */
+/** 10⁻³; small powers and what is between whole exponents as numbers. */
 function powerOfTen(exponent: number): string {
-  if (!Number.isInteger(exponent)) return label(10 ** exponent)
+  if (!Number.isInteger(exponent) || (exponent >= -1 && exponent <= 3)) return label(10 ** exponent)
   const digits = [...String(Math.abs(exponent))].map((digit) => superscripts[Number(digit)]!).join('')
   return `10${exponent < 0 ? '⁻' : ''}${digits}`
 }
