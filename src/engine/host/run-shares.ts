@@ -5,13 +5,15 @@
 import type { Program, ResidentWeights } from '../backends/backend.js'
 import { EngineError } from '../errors.js'
 import { editInputs } from '../interventions/apply-edits.js'
+import type { Edit } from '../interventions/edit.js'
 import { mergeEditInputs } from '../interventions/merge-inputs.js'
 import type { ClipTokenizer } from '../models/tokenizer.js'
 import type { AxisInput } from '../saes/attach-saes.js'
 import { type DType, int64, type Tensor } from '../tensor.js'
 import { joinRows, RowShares, rowsOfTensor } from './batch-rows.js'
+import { checkCodes } from './check-codes.js'
 import type { BatchMember, Outcome } from './engine-worker-calls.js'
-import type { RunInputs, SaeRead } from './host.js'
+import type { Codes, RunInputs, SaeRead } from './host.js'
 import { fetchedValues, type PlannedStructure } from './planned-structure.js'
 import { toWire } from './remote.js'
 
@@ -29,6 +31,7 @@ export interface Share {
   readonly nRows: number
   readonly main: Tensor
   readonly inputs: Readonly<Record<string, Tensor>>
+  readonly edits: readonly Edit[]
 }
 
 /**
@@ -38,7 +41,7 @@ export interface Share {
 export function shareOf({ inputs, edits }: BatchMember, { tower, input }: PlannedStructure, tokenizer: ClipTokenizer | undefined): Share {
   const main = inputs.kind === 'text' ? tokens(inputs.texts, tokenizer) : pixels(inputs, input.rowShape)
   const nRows = main.shape[0]!
-  return { nRows, main, inputs: editInputs(edits, tower, nRows) }
+  return { nRows, main, inputs: editInputs(edits, tower, nRows), edits }
 }
 
 function tokens(texts: readonly string[], tokenizer: ClipTokenizer | undefined): Tensor<'int64'> {
@@ -93,26 +96,39 @@ async function runTogether({ program, weights, planned, maxRows, saes }: Job, sh
     }
   }
   const values = dealt.map((each) => each.take())
-  return shares.map((_, index) =>
-    outcomeOf(
-      planned,
-      values.map((tensors) => tensors[index]!),
-    ),
-  )
+  return shares.map(({ edits }, index) => {
+    const own = values.map((tensors) => tensors[index]!)
+    try {
+      return outcomeOf(planned, own, { edits, saes })
+    } catch (error) {
+      return { error: toWire(error) }
+    }
+  })
 }
 
-/** @param tensors  one for each of `fetchedValues` */
-function outcomeOf({ fetch: { output, activations, codes } }: PlannedStructure, tensors: readonly Tensor[]): Outcome {
+/**
+ * @param tensors  one for each of `fetchedValues`
+ * @throws         what checkCodes throws
+ */
+function outcomeOf(
+  { fetch: { output, activations, codes } }: PlannedStructure,
+  tensors: readonly Tensor[],
+  { edits, saes }: { readonly edits: readonly Edit[]; readonly saes: readonly SaeRead[] },
+): Outcome {
   const rest = tensors.values()
   const take = <D extends DType>() => rest.next().value as Tensor<D>
   return {
     ...(output !== undefined && { output: take<'float32'>() }),
     activations: activations.map(() => take<'float32'>()),
-    codes: codes.map(({ values: { tokens, images, chosen } }) => ({
-      ...(tokens && { tokens: { activations: take<'float32'>(), latents: take<'int32'>() } }),
-      ...(images && { images: { activations: take<'float32'>(), latents: take<'int32'>(), tokens: take<'int32'>() } }),
-      ...(chosen !== undefined && { chosen: take<'float32'>() }),
-    })),
+    codes: codes.map(({ values: { tokens, images, chosen } }, index) => {
+      const read: Codes = {
+        ...(tokens && { tokens: { activations: take<'float32'>(), latents: take<'int32'>() } }),
+        ...(images && { images: { activations: take<'float32'>(), latents: take<'int32'>(), tokens: take<'int32'>() } }),
+        ...(chosen !== undefined && { chosen: take<'float32'>() }),
+      }
+      checkCodes(read, take<'float32'>(), { ...saes[index]!, edits })
+      return read
+    }),
   }
 }
 

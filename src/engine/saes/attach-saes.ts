@@ -61,11 +61,12 @@ export function attachSaes(
 }
 
 /** The values of an SAE's codes in a fixed order. */
-export function codeOutputs({ tokens, images, chosen }: CodeValues): string[] {
+export function codeOutputs({ tokens, images, chosen, inputs }: CodeValues): string[] {
   return [
     ...(tokens ? [tokens.activations, tokens.latents] : []),
     ...(images ? [images.activations, images.latents, images.tokens] : []),
     ...(chosen === undefined ? [] : [chosen]),
+    inputs,
   ]
 }
 
@@ -105,12 +106,13 @@ function vectors(b: GraphBuilder, x: string, { headIndex, flattensHeads, dIn }: 
   return flattensHeads ? b.op('Reshape', [x, wholes(b, [0, 0, dIn])]) : x
 }
 
-function named(b: GraphBuilder, { tokens, images, chosen }: CodeValues, prefix: string): CodeValues {
+function named(b: GraphBuilder, { tokens, images, chosen, inputs }: CodeValues, prefix: string): CodeValues {
   const rename = <T extends Readonly<Record<string, string>>>(values: T, kind: string) =>
     Object.fromEntries(Object.entries(values).map(([name, value]) => [name, b.named(`${prefix}${kind}.${name}`, value)])) as unknown as T
   return {
     ...(tokens && { tokens: rename(tokens, 'tokens') }),
     ...(images && { images: rename(images, 'images') }),
     ...(chosen !== undefined && { chosen: b.named(`${prefix}chosen`, chosen) }),
+    inputs: b.named(`${prefix}inputs`, inputs),
   }
 }

@@ -6,7 +6,7 @@
 import type { GraphBuilder } from '../graph/builder.js'
 import { activatesInOrder, activateValues } from './architectures/activations.js'
 import { type Encoded, encode, type SaeSite } from './encode-decode.js'
-import { wholes } from './expressions.js'
+import { literal, multiply, sumOver, wholes } from './expressions.js'
 import type { SaeConfig } from './sae.js'
 
 /** How many latents are read; 0: none. More than there are is all there are. */
@@ -25,6 +25,8 @@ export interface CodeValues {
   readonly images?: { readonly activations: string; readonly latents: string; readonly tokens: string }
   /** `[batch, pos, n]`: of the chosen latents, in their order. */
   readonly chosen?: string
+  /** `[batch, pos]`: 0 where the input is of finite numbers, else NaN. */
+  readonly inputs: string
 }
 
 /**
@@ -60,6 +62,7 @@ export function readCodes(
       }),
     }),
     ...(chosen !== undefined && { chosen: chosenCodes(b, encoded.latentActs, { chosen, batchAndPos }) }),
+    inputs: sumOver(b, multiply(b, x, literal(b, 0)), -1, 0),
   }
 }
 

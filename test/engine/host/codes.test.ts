@@ -198,7 +198,7 @@ describe('what is planned', () => {
     const all = await engine.plan(structureOf(request([read('relu')])))
     const some = await engine.plan(structureOf(request([read('relu', { positions: [0] })])))
     expect(some.outputBytesPerRow).toBe(all.outputBytesPerRow)
-    expect(all.outputBytesPerRow).toBe(10 * 5 * (4 + 4) + 4 * (4 + 4 + 4))
+    expect(all.outputBytesPerRow).toBe(10 * 5 * (4 + 4) + 4 * (4 + 4 + 4) + 10 * 4)
   })
 
   test('SAEs of equal configuration share a program', async () => {
