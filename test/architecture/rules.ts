@@ -48,6 +48,20 @@ const doors: readonly (readonly [room: string, mayImport: readonly string[]])[] 
     ],
   ],
   [
+    'engine/evaluation',
+    [
+      'engine/ground',
+      'engine/graph',
+      'engine/io',
+      'engine/backends', // its contract, as training
+      'engine/hook-points',
+      'engine/models/model',
+      'engine/models',
+      'engine/saes',
+      'engine/evaluation',
+    ],
+  ],
+  [
     'engine/host',
     [
       'engine/ground',
