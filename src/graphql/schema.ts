@@ -21,7 +21,7 @@ export function buildSchema(): GraphQLSchema {
 
   builder.queryType({ description: 'What can be asked. The same operations are at /v1, with the same names.' })
   builder.mutationType({})
-  const { capabilities, hookPoints, cache, activation, forward, heatmap, uploadImage } = operations
+  const { capabilities, hookPoints, cache, activation, forward, features, heatmap, uploadImage } = operations
   const plain: readonly Operation[] = [
     capabilities,
     operations.model,
@@ -30,6 +30,7 @@ export function buildSchema(): GraphQLSchema {
     cache,
     activation,
     forward,
+    features,
     heatmap,
     uploadImage,
   ]

@@ -46,6 +46,13 @@ export const capabilities = defineOperation({
         ),
         { description: 'Models whose weights are in memory.' },
       ),
+      saes: Type.Array(
+        Type.Object(
+          { id: Type.String(), weightsSha256: Type.String({ description: 'The first 16 digits.' }), bytes: Bytes, inUse: Type.Boolean() },
+          { title: 'LoadedSae', additionalProperties: false },
+        ),
+        { description: 'SAEs whose weights are in memory.' },
+      ),
       programs: Type.Object(
         {
           count: Type.Integer(),
@@ -68,23 +75,22 @@ export const capabilities = defineOperation({
   ),
 
   async run({ host, config }) {
-    const { state, backend, device, queueLength, queueLimit, restarts, memory, models, programs } = host.status()
+    const { state, backend, device, queueLength, queueLimit, restarts, memory, models, saes, programs } = host.status()
     return {
       version,
       runtime: `node ${process.versions.node} on ${process.platform}-${process.arch}`,
       engine: { state, backend, device, queueLength, queueLimit, restarts },
       memory: { budgetBytes: memory.budgetBytes, usedBytes: memory.usedBytes },
-      models: models.map(({ key, bytes, inUse }) => ({
-        id: modelId(key),
-        weightsSha256: key.slice(modelId(key).length + 1),
-        bytes,
-        inUse,
-      })),
+      models: models.map(loaded),
+      saes: saes.map(loaded),
       programs: { count: programs.count, bytes: programs.bytes, compiled: programs.compiled, hits: programs.hits },
       limits: Object.entries(limitsOf(config)).map(([name, value]) => ({ name, value })),
     }
   },
 })
 
-/** The slug of a `ModelSource` key, `slug@sha256`. */
-const modelId = (key: string) => key.slice(0, key.lastIndexOf('@'))
+/** The key of a model or an SAE is `id@sha256`. */
+function loaded({ key, bytes, inUse }: { readonly key: string; readonly bytes: number; readonly inUse: boolean }) {
+  const at = key.lastIndexOf('@')
+  return { id: key.slice(0, at), weightsSha256: key.slice(at + 1), bytes, inUse }
+}

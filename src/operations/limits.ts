@@ -13,6 +13,10 @@ export const fixedLimits = {
   /** Bytes of activations that one run may read, before `positions` and `heads` select. */
   readBytes: 512 * 2 ** 20,
   edits: 64,
+  /** SAEs that read one run. */
+  saes: 16,
+  /** Activations of features that one request may be answered. */
+  featureActivations: 4_000_000,
   labels: 2_000,
   templates: 100,
   /** Labels times templates: texts that one zero-shot classification encodes. */

@@ -7,6 +7,7 @@ import { capabilities } from './capabilities.js'
 import { featureHeatmap } from './feature-heatmap.js'
 import { featureDensity, featureHistogram, saeDensity } from './feature-plots.js'
 import { featureSprite } from './feature-sprite.js'
+import { features } from './features.js'
 import { forward } from './forward.js'
 import { heatmap } from './heatmap.js'
 import { hookPoints } from './hook-points.js'
@@ -26,6 +27,7 @@ export const operations = {
   imageFile,
   uploadImage,
   forward,
+  features,
   heatmap,
   featureHeatmap,
   featureSprite,

@@ -5,6 +5,7 @@
 import type { Static, TSchema } from 'typebox'
 import type { Tensor } from '../engine/tensor.js'
 import type { Operation } from '../operations/operation.js'
+import { sparseTensors } from '../operations/feature-rows.js'
 import { operations } from '../operations/operations.js'
 import { PNG, SVG } from './negotiate.js'
 
@@ -39,7 +40,7 @@ function route<I extends TSchema, O extends TSchema>(
   return { method, path, ...about } as unknown as Route
 }
 
-const { capabilities, models, model, hookPoints, images, forward, heatmap, cache, activation } = operations
+const { capabilities, models, model, hookPoints, images, forward, features, heatmap, cache, activation } = operations
 const { featureHeatmap, featureSprite, featureHistogram, featureDensity, saeDensity } = operations
 
 const feature = '/v1/saes/{sae}/features/{index}'
@@ -55,6 +56,7 @@ export const routes: readonly Route[] = [
     tag: 'runs',
     tensors: ({ activations, output }) => ({ ...activations, ...(output && { output }) }),
   }),
+  route('POST', '/v1/features', { operation: features, tag: 'runs', tensors: sparseTensors }),
   route('POST', '/v1/heatmap', { operation: heatmap, tag: 'runs', picture: ({ png }) => Buffer.from(png, 'base64') }),
   route('GET', `${feature}/examples/{n}/heatmap.png`, { operation: featureHeatmap, tag: 'pictures', file: PNG }),
   route('GET', `${feature}/sprite.png`, { operation: featureSprite, tag: 'pictures', file: PNG }),
