@@ -5,6 +5,7 @@
 
 import { type Interpolation, type PatchValues, shareOf, shares, type ValueRange } from './patch-values.js'
 import type { Pixels } from './pixels.js'
+import type { Size } from './resample.js'
 
 export interface ContourLine {
   /** Share of the range, 0..1. What is at the level is inside. */
@@ -13,14 +14,14 @@ export interface ContourLine {
 }
 
 /** From x, y to x, y. */
-type Segment = readonly [number, number, number, number]
+export type Segment = readonly [number, number, number, number]
 type Point = readonly [number, number]
 
 const RIM: ContourLine['colour'] = [16, 16, 16]
 /** Pixels between two samples of the smooth field. */
 const SAMPLE_PIXELS = 4
 
-interface Field {
+export interface Field {
   readonly patches: PatchValues
   readonly range: ValueRange
   readonly interpolation: Interpolation
@@ -32,7 +33,7 @@ export function drawContours(rgb: Pixels, lines: readonly ContourLine[], field: 
   const data = Uint8Array.from(rgb.data)
   const thickness = Math.max(2, Math.max(width, height) / 150)
   for (const { level, colour } of lines) {
-    const segments = field.interpolation === 'block' ? edges(field, rgb, level) : isolines(field, rgb, level)
+    const segments = contourSegments(field, rgb, level)
     const distances = distancesFrom(segments, { width, height, reach: thickness / 2 + 2 })
     for (let at = 0; at < distances.length; at++) {
       paint(data, at * 3, RIM, 0.6 * coverage(distances[at]!, thickness / 2 + 1))
@@ -42,8 +43,13 @@ export function drawContours(rgb: Pixels, lines: readonly ContourLine[], field: 
   return { ...rgb, data }
 }
 
+/** The pieces of a line, in pixels. */
+export function contourSegments(field: Field, size: Size, level: number): Segment[] {
+  return field.interpolation === 'block' ? edges(field, size, level) : isolines(field, size, level)
+}
+
 /** Between patches of which one is inside. */
-function edges({ patches, range }: Field, { width, height }: Pixels, level: number): Segment[] {
+function edges({ patches, range }: Field, { width, height }: Size, level: number): Segment[] {
   const { rows, columns, values } = patches
   const isInside = (row: number, column: number) => shareOf(values[row * columns + column]!, range) >= level
   const [across, down] = [width / columns, height / rows]
@@ -58,7 +64,7 @@ function edges({ patches, range }: Field, { width, height }: Pixels, level: numb
   return segments
 }
 
-function isolines({ patches, range }: Field, { width, height }: Pixels, level: number): Segment[] {
+function isolines({ patches, range }: Field, { width, height }: Size, level: number): Segment[] {
   const nAcross = Math.max(patches.columns, Math.ceil(width / SAMPLE_PIXELS))
   const nDown = Math.max(patches.rows, Math.ceil(height / SAMPLE_PIXELS))
   const samples = shares(patches, range, { width: nAcross, height: nDown, interpolation: 'smooth' })

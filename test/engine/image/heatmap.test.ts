@@ -1,11 +1,13 @@
+import fs from 'node:fs'
 import fc from 'fast-check'
 import sharp from 'sharp'
 import { describe, expect, test } from 'vitest'
 import { colormap } from '../../../src/engine/image/colormaps.js'
+import { contourSegments } from '../../../src/engine/image/contours.js'
 import { decode } from '../../../src/engine/image/decode.js'
 import { draw, drawHeatmap, type HeatmapDrawing } from '../../../src/engine/image/draw.js'
 import { coloured, contoured, type HeatmapStyle, overlay } from '../../../src/engine/image/heatmap.js'
-import { type PatchValues, rangeOf } from '../../../src/engine/image/patch-values.js'
+import { type PatchValues, rangeOf, shares } from '../../../src/engine/image/patch-values.js'
 import type { Pixels } from '../../../src/engine/image/pixels.js'
 import { noisePicture, patchesOf, pixelAt, squareView, viewOf } from './pictures.js'
 
@@ -313,6 +315,50 @@ describe('a heatmap over what the model sees', () => {
     })
     await expect(drawHeatmap(base(Buffer.from('GIF89a')), limits)).rejects.toMatchObject({ code: 'IMAGE_INVALID' })
   })
+})
+
+describe('against reference libraries', () => {
+  interface Case {
+    readonly rows: number
+    readonly columns: number
+    readonly height: number
+    readonly width: number
+    readonly values: number[]
+    readonly pixels: number[]
+    readonly contours: Record<string, { length: number; middle: [number, number] }> | null
+  }
+  const file = new URL('../../fixtures/heatmaps/heatmaps.json', import.meta.url)
+  const { cases, levels } = JSON.parse(fs.readFileSync(file, 'utf8')) as { cases: Case[]; levels: number[] }
+  const range = { low: 0, high: 1 }
+
+  test.each(cases)(
+    '$rows x $columns patches on $width x $height pixels are interpolated as PyTorch does',
+    ({ values, pixels, ...size }) => {
+      const patches = { ...size, values: Float32Array.from(values) }
+      const field = shares(patches, range, { ...size, interpolation: 'smooth' })
+      for (const [at, value] of field.entries()) expect(Math.abs(value - pixels[at]!)).toBeLessThan(1e-6)
+    },
+  )
+
+  test.each(cases.filter(({ contours }) => contours))(
+    'contours of $rows x $columns patches are the lines that contourpy finds',
+    ({ values, contours, ...size }) => {
+      const patches = { ...size, values: Float32Array.from(values) }
+      for (const level of levels) {
+        const { length, middle } = contours![String(level)]!
+        let [total, x, y] = [0, 0, 0]
+        for (const [x0, y0, x1, y1] of contourSegments({ patches, range, interpolation: 'smooth' }, size, level)) {
+          const along = Math.hypot(x1 - x0, y1 - y0)
+          total += along
+          x += (along * (x0 + x1)) / 2
+          y += (along * (y0 + y1)) / 2
+        }
+        expect(Math.abs(total - length)).toBeLessThan(1e-3 * Math.max(1, length))
+        if (length === 0) continue
+        expect(Math.hypot(x / total - middle[0], y / total - middle[1])).toBeLessThan(1e-2)
+      }
+    },
+  )
 })
 
 test('every number has the colour of its place in the map', () => {
