@@ -10,9 +10,10 @@ export const FOR_EVER = 'private, max-age=31536000, immutable'
 /** Of an address whose content may become another: kept, and asked after each time. */
 const ASK_AGAIN = 'private, no-cache'
 
-/** @param tag  with its quotes */
+/** Whether the client has this file already, by `If-None-Match`: a list of tags, or `*` for any. @param tag  with its quotes */
 export function hasTag(request: FastifyRequest, tag: string): boolean {
-  return (request.headers['if-none-match'] ?? '').split(',').some((known) => known.trim().replace(/^W\//, '') === tag)
+  const known = (request.headers['if-none-match'] ?? '').split(',').map((each) => each.trim().replace(/^W\//, ''))
+  return known.includes(tag) || known.includes('*')
 }
 
 /** Drawn only when the client does not have it. @param version  the tag that the address names */

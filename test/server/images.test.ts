@@ -205,6 +205,20 @@ describe('an image', () => {
     expect((await get(server.app, `/v1/images/${id}?size=99999`)).statusCode).toBe(400)
   })
 
+  test('that came small once is not made small again', async () => {
+    let reads = 0
+    const counting = async (wanted: string) => {
+      reads++
+      return server.catalog.images.read(wanted)
+    }
+    const app = await server.another({ catalog: { images: { ...server.catalog.images, read: counting } } })
+    const first = await get(app, `/v1/images/${id}?size=11`)
+    expect((await get(app, `/v1/images/${id}?size=11`)).rawPayload.equals(first.rawPayload)).toBe(true)
+    expect(reads).toBe(1)
+    await get(app, `/v1/images/${id}?size=12`)
+    expect(reads).toBe(2)
+  })
+
   test('is described as JSON when that is asked for, and over GraphQL with the same words', async () => {
     const json = (await get(server.app, `/v1/images/${id}`, { accept: 'application/json' })).json()
     expect(json).toMatchObject({ id, format: 'png', width: 60, height: 30 })
