@@ -51,7 +51,15 @@ export interface DatasetCatalog {
   register(dataset: NewDataset): Promise<DatasetRecord>
   /** Those of `indices` that there are; in order of index. */
   items(id: string, indices: readonly number[]): Promise<readonly DatasetItemRecord[]>
+  /** The same, with the names of the labels, in one statement. Nothing when there is no data set of this content. */
+  itemsOf(dataset: { readonly id: string; readonly hash: string }, indices: readonly number[]): Promise<DatasetItems>
   remove(id: string): Promise<boolean>
+}
+
+export interface DatasetItems {
+  readonly items: readonly DatasetItemRecord[]
+  /** By label. */
+  readonly classNames: readonly string[]
 }
 
 export function datasetCatalog(prisma: PrismaClient): DatasetCatalog {
@@ -102,6 +110,21 @@ export function datasetCatalog(prisma: PrismaClient): DatasetCatalog {
         orderBy: { index: 'asc' },
       })
       return rows.map(({ index, name, imageId, label }) => ({ index, name, imageId, label }))
+    },
+
+    async itemsOf({ id, hash }, indices) {
+      const row = await prisma.dataset.findUnique({
+        where: { id, hash },
+        select: {
+          classNames: true,
+          items: {
+            where: { index: { in: [...new Set(indices)] } },
+            orderBy: { index: 'asc' },
+            select: { index: true, name: true, imageId: true, label: true },
+          },
+        },
+      })
+      return row ?? { items: [], classNames: [] }
     },
 
     async remove(id) {

@@ -16,6 +16,8 @@ export interface FeatureSetAbout {
   readonly nTokens: number
   /** `top` examples of a feature, at most. */
   readonly topLength: number
+  /** Where patches are in the sequence and in the picture; absent where the model has none. */
+  readonly patches?: { readonly first: number; readonly columns: number }
   /** By index of `classEffects` and `wordEffects`. */
   readonly classNames?: readonly string[]
   readonly words?: readonly string[]

@@ -13,7 +13,7 @@ import { openBlobStore } from './blob-store.js'
 import type { Catalog } from './catalog.js'
 import { datasetCatalog } from './datasets.js'
 import { explanationCatalog } from './explanations.js'
-import { featureCatalog } from './feature-catalog.js'
+import { featureCatalog, recentFeatureSets } from './feature-catalog.js'
 import { imageCatalog } from './images.js'
 import { openJobConnection } from './jobs/connection.js'
 import { jobCatalog } from './jobs/job-catalog.js'
@@ -78,15 +78,16 @@ export async function openCatalog({ databaseUrl, dataDir, s3 }: CatalogPlaces): 
   // it differs from a client only in what it throws
   const prisma = extended as unknown as PrismaClient
   const baseModels = baseModelCatalog(prisma)
+  const featureSets = recentFeatureSets(prisma)
   return {
     models: modelCatalog(prisma, folder),
     images: imageCatalog(prisma, blobs),
     apiKeys: apiKeyCatalog(prisma),
     baseModels,
-    saes: saeCatalog({ prisma, baseModels, dataDir: folder }),
+    saes: saeCatalog({ prisma, baseModels, featureSets, dataDir: folder }),
     metrics: metricCatalog(prisma),
     datasets: datasetCatalog(prisma),
-    features: featureCatalog(prisma, databaseUrl),
+    features: featureCatalog({ prisma, databaseUrl, sets: featureSets }),
     explanations: explanationCatalog(prisma),
     vectors: vectorCatalog(prisma, baseModels),
     jobs: jobCatalog(jobs),

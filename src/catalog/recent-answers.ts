@@ -32,6 +32,11 @@ export class RecentAnswers<T extends object> {
     return asked
   }
 
+  /** What was learnt on another way is believed as well. */
+  remember(id: string, answer: T): void {
+    this.#answers.set(id, Promise.resolve(answer))
+  }
+
   /** To be called after every change, whether it succeeded or not. */
   forget(id: string): void {
     this.#answers.delete(id)

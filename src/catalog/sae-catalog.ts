@@ -5,6 +5,8 @@
 import { EngineError } from '../engine/errors.js'
 import type { Prisma, PrismaClient } from '../generated/prisma/client.js'
 import type { BaseModelCatalog } from './base-models.js'
+import type { RecentFeatureSets } from './feature-catalog.js'
+import { featureSetRecordOf } from './feature-set-rows.js'
 import { metricRecordOf } from './metric-rows.js'
 import { RecentAnswers } from './recent-answers.js'
 import { checkedSaeId, isSaeId } from './sae-id.js'
@@ -16,19 +18,22 @@ const withFiles = { files: { orderBy: { path: 'asc' } } } as const satisfies Pri
 const withMetrics = {
   ...withFiles,
   metrics: { orderBy: [{ metric: 'asc' }, { source: 'asc' }, { measuredAt: 'desc' }, { circumstances: 'asc' }] },
+  featureSets: { orderBy: [{ measuredAt: 'desc' }, { id: 'desc' }] },
 } as const satisfies Prisma.SaeInclude
 
 interface Parts {
   readonly prisma: PrismaClient
   readonly baseModels: BaseModelCatalog
+  readonly featureSets: RecentFeatureSets
   readonly dataDir: string
 }
 
-export function saeCatalog({ prisma, baseModels, dataDir }: Parts): SaeCatalog {
+export function saeCatalog({ prisma, baseModels, featureSets, dataDir }: Parts): SaeCatalog {
   const entryOf = (row: Prisma.SaeGetPayload<{ include: typeof withFiles }>) => saeEntryOf(row, dataDir)
   const entryWithMetricsOf = (row: Prisma.SaeGetPayload<{ include: typeof withMetrics }>): SaeWithMetrics => ({
     ...entryOf(row),
     metrics: row.metrics.map(metricRecordOf),
+    featureSets: row.featureSets.map(featureSetRecordOf),
   })
   const find = async (id: string) => {
     const row = await prisma.sae.findUnique({ where: { id }, include: withFiles })
@@ -61,7 +66,10 @@ export function saeCatalog({ prisma, baseModels, dataDir }: Parts): SaeCatalog {
     async getWithMetrics(id) {
       if (!isSaeId(id)) return undefined
       const row = await prisma.sae.findUnique({ where: { id }, include: withMetrics })
-      return row === null ? undefined : entryWithMetricsOf(row)
+      if (row === null) return undefined
+      const entry = entryWithMetricsOf(row)
+      featureSets.remember(id, entry.featureSets)
+      return entry
     },
 
     async ids() {
@@ -116,6 +124,7 @@ export function saeCatalog({ prisma, baseModels, dataDir }: Parts): SaeCatalog {
         else await prisma.sae.deleteMany({ where: { id } })
       } finally {
         byId.forget(id)
+        featureSets.forget(id)
       }
       return true
     },

@@ -6,6 +6,7 @@
 import type { SaeDescription } from '../engine/saes/load-sae.js'
 import type { Architecture } from '../engine/saes/sae.js'
 import type { FileRecord, Page, PageRequest, Provenance } from './catalog.js'
+import type { FeatureSetRecord } from './feature-sets.js'
 import type { MetricRecord } from './metric-values.js'
 
 /** The tokens that an SAE was trained on. */
@@ -87,9 +88,11 @@ export interface SaeEntry extends SaeFacts {
   readonly createdAt: Date
 }
 
-/** An entry of a list, with the values of its metrics. */
+/** With the values of its metrics, and the data sets on which its features are indexed. */
 export interface SaeWithMetrics extends SaeEntry {
   readonly metrics: readonly MetricRecord[]
+  /** Newest first. */
+  readonly featureSets: readonly FeatureSetRecord[]
 }
 
 export type SaeStatus = 'published' | 'downloaded'

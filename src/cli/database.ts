@@ -1,5 +1,6 @@
 /**
- * What every command that needs the catalog does first: find the database or start one, bring it up to date, open the catalog over it.
+ * What every command that needs the catalog does first: find the database or start one, bring it up to date, open the catalog over it,
+ * with what was published in it.
  */
 
 import fs from 'node:fs/promises'
@@ -8,6 +9,7 @@ import { migrate } from '../catalog/migrate.js'
 import { openCatalog } from '../catalog/open-catalog.js'
 import { startEmbeddedPostgres } from '../catalog/postgres/embedded-postgres.js'
 import { s3Of } from '../catalog/s3-blob-store.js'
+import { seedCatalog } from '../catalog/seed/seed-catalog.js'
 import type { Config } from '../config.js'
 import { storageError } from '../engine/io/storage-errors.js'
 import { UsageError } from './command.js'
@@ -41,6 +43,7 @@ async function open(config: Config, onProgress: (message: string) => void): Prom
     const migrated = await migrate(url)
     const s3 = s3Of(config)
     const catalog = await openCatalog({ databaseUrl: url, dataDir, ...(s3 && { s3 }) })
+    await seedCatalog(catalog.prisma)
     const how = embedded?.adopted ? 'shared' : 'own'
     return {
       catalog,

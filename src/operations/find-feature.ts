@@ -51,11 +51,7 @@ export async function findDownloadedSae(catalog: Catalog, id: string): Promise<D
 }
 
 /** @throws MODEL_NOT_DOWNLOADED, MODEL_UNKNOWN */
-export async function findModelOfSae(catalog: Catalog, { modelId }: SaeEntry): Promise<ModelRecord> {
-  const model = await catalog.models.get(modelId)
-  if (model) return model
-  const base = await catalog.baseModels.get(modelId)
-  if (base?.repo) throw new RequestError('MODEL_NOT_DOWNLOADED', { model: modelId, repo: base.repo })
+export function findModelOfSae(catalog: Catalog, { modelId }: SaeEntry): Promise<ModelRecord> {
   return findModel(catalog, modelId)
 }
 

@@ -1,0 +1,17 @@
+/**
+ * A row of `feature_sets`.
+ */
+
+import type { FeatureStatistic } from '../engine/evaluation/feature-record.js'
+import type { FeatureSet } from '../generated/prisma/client.js'
+import type { FeatureSetAbout, FeatureSetRecord } from './feature-sets.js'
+
+export function featureSetRecordOf(row: FeatureSet): FeatureSetRecord {
+  const { id, saeId, datasetId, datasetHash, width, statisticNames, about, seed, dtype, backend, codeVersion, measuredAt } = row
+  return {
+    ...{ id, saeId, width, seed, dtype, backend, codeVersion, measuredAt },
+    dataset: { id: datasetId, hash: datasetHash },
+    statistics: statisticNames as FeatureStatistic[],
+    about: about as unknown as FeatureSetAbout,
+  }
+}
