@@ -31,6 +31,7 @@ const doors: readonly (readonly [room: string, mayImport: readonly string[]])[] 
     ['engine/ground', 'engine/graph', 'engine/hook-points', 'engine/models/model', 'engine/models', 'engine/interventions'],
   ],
   ['engine/saes', ['engine/ground', 'engine/graph', 'engine/io', 'engine/hook-points', 'engine/models/model', 'engine/saes']],
+  ['engine/datasets', ['engine/ground', 'engine/image', 'engine/models/model', 'engine/models', 'engine/datasets']],
   [
     'engine/training',
     [
@@ -38,6 +39,7 @@ const doors: readonly (readonly [room: string, mayImport: readonly string[]])[] 
       'engine/graph',
       'engine/io',
       'engine/image',
+      'engine/datasets',
       'engine/plots',
       'engine/backends', // its contract: no concrete backend, see backendLeaks
       'engine/hook-points',

@@ -4,7 +4,7 @@ import type { Preprocessing } from '../../image/preprocessing.js'
 import type { VisionConfig } from '../../models/model.js'
 import type { ClipTokenizer } from '../../models/tokenizer.js'
 import type { Random } from '../../random.js'
-import { type Batches, createBatches } from '../data/batches.js'
+import { type Batches, createBatches } from '../../datasets/batches.js'
 import type { PictureData, PictureFields } from './picture-data.js'
 import type { RecipeOptions } from './recipe.js'
 

@@ -4,8 +4,8 @@ import { type Augmentation, augmentationOf } from '../../image/augment-config.js
 import type { Preprocessing } from '../../image/preprocessing.js'
 import type { VisionConfig } from '../../models/model.js'
 import type { StrictFields } from '../../strict-fields.js'
-import { type Dataset, named } from '../data/dataset.js'
-import { type OpenOptions, readDataset } from '../data/open-dataset.js'
+import { type Dataset, named } from '../../datasets/dataset.js'
+import { type OpenOptions, readDataset } from '../../datasets/open-dataset.js'
 import type { Json } from '../run/checkpoints.js'
 import type { RecipeOptions } from './recipe.js'
 
