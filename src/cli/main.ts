@@ -6,6 +6,7 @@ import { readConfig, SettingsError } from '../config.js'
 import { EngineError } from '../engine/errors.js'
 import { version } from '../operations/capabilities.js'
 import { type Command, findCommand, helpOf, overview, readArguments, UsageError } from './command.js'
+import { evaluateCommand } from './evaluate.js'
 import { importCommand } from './import.js'
 import { keyCommands } from './keys.js'
 import { modelsCommand, removeCommand } from './models.js'
@@ -21,6 +22,7 @@ export const commands: readonly Command[] = [
   removeCommand,
   pushCommand,
   ...trainCommands,
+  evaluateCommand,
   ...keyCommands,
 ]
 

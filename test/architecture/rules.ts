@@ -53,6 +53,8 @@ const doors: readonly (readonly [room: string, mayImport: readonly string[]])[] 
     'engine/evaluation',
     [
       'engine/ground',
+      'engine/image',
+      'engine/datasets',
       'engine/graph',
       'engine/io',
       'engine/backends', // its contract, as training

@@ -52,7 +52,11 @@ const clip = {
     test: { kind: 'folder', folder: 'pictures', captions: [{ text: '{class}' }] },
   },
   evaluate: { zeroShot: [{ facet: 'class', templates: ['{}'] }] },
-  steps: 30,
+  textClasses: [{ facet: 'class', templates: ['{}', 'a picture of {}'], weight: 0.5, labelSmoothing: 0.1 }],
+  contrastWeight: 0.5,
+  patchDropout: 0.5,
+  optimizer: { kind: 'muon', learningRate: 0.01, matrixFactor: 2 },
+  steps: 40,
 }
 
 async function train(kind: 'model' | 'clip' | 'sae', config: unknown, { name, flags = [] }: { name: string; flags?: readonly string[] }) {
@@ -149,8 +153,12 @@ describe('refract train clip', () => {
     expect(await fs.readdir(path.join(run, 'model'))).toEqual(expect.arrayContaining(['tokenizer.json', 'vocab.json', 'merges.txt']))
   })
 
-  test('a question about a facet that the pictures do not have is refused', async () => {
-    const { code, err } = await train('clip', { ...clip, evaluate: { zeroShot: [{ facet: 'colour' }] } }, { name: 'facet' })
+  test.each([
+    ['evaluate', { evaluate: { zeroShot: [{ facet: 'colour' }] } }],
+    ['text classes', { textClasses: [{ facet: 'colour' }] }],
+    ['same', { sameBy: 'colour' }],
+  ])('%s: a question about a facet that the pictures do not have is refused', async (name, asked) => {
+    const { code, err } = await train('clip', { ...clip, ...asked }, { name: `facet of ${name}` })
     expect(code).toBe(1)
     expect(err).toContain('"colour" is not known of')
   })
@@ -243,3 +251,48 @@ async function untilThere(file: string): Promise<void> {
   if (await isThere()) return
   for await (const _ of changes) if (await isThere()) return
 }
+
+describe('refract evaluate', () => {
+  const config = {
+    model: 'classifier/model',
+    saes: 'saes/saes',
+    data: { kind: 'folder', folder: 'pictures' },
+    classes: { facet: 'class' },
+    batchSize: 5,
+  }
+  const evaluate = async (given: object) => {
+    const [file, out] = [path.join(folder, 'evaluate.yaml'), path.join(folder, 'metrics.json')]
+    await fs.writeFile(file, JSON.stringify(given))
+    const cli = startCli(['evaluate', '--config', file, '--out', out])
+    const code = await cli.exitCode
+    return { code, said: cli.out(), err: cli.err(), out }
+  }
+
+  test('measures every SAE of a folder, with the data set that was measured on', async () => {
+    const { code, said, out } = await evaluate(config)
+    expect(code).toBe(0)
+    expect(said).toMatch(/^sae +explained-variance/)
+    const { data, saes, backend } = JSON.parse(await fs.readFile(out, 'utf8'))
+    expect(data).toMatchObject({ size: 16, hash: expect.stringMatching(/^[0-9a-f]{64}$/) })
+    expect(backend).toBe('onnxruntime')
+    expect(saes.map(({ id }: { id: string }) => id)).toEqual(['standard', 'topk', 'transcoder'])
+    for (const { metrics } of saes) {
+      const value = (metric: string) => metrics.find((each: { metric: string }) => each.metric === metric)?.value
+      expect(value('explained-variance')).toBeLessThanOrEqual(1)
+      expect(value('l0')).toBeGreaterThan(0)
+      expect(value('accuracy')).toBe(1)
+    }
+    const topk = saes[1].metrics.find(({ metric }: { metric: string }) => metric === 'l0')
+    expect(topk.value).toBeLessThanOrEqual(4)
+  })
+
+  test.each([
+    ['a facet that is not the classes of the model', { ...config, classes: { facet: 'name' } }, /"name" is not known of|not the classes/],
+    ['a folder that is not there', { ...config, saes: 'nowhere' }, /cannot be read/],
+    ['a field that is misspelt', { ...config, batchSise: 3 }, /Did you mean "batchSize"/],
+  ])('%s is refused', async (_, given, problem) => {
+    const { code, err } = await evaluate(given)
+    expect(code).not.toBe(0)
+    expect(err).toMatch(problem)
+  })
+})

@@ -3,21 +3,20 @@
  * picture has, which patches are seen.
  */
 
-import { EngineError } from '../../errors.js'
+import type { Batches } from '../../datasets/batches.js'
+import { captionTokens } from '../../datasets/caption-tokens.js'
+import type { Dataset } from '../../datasets/dataset.js'
+import { facetClasses, inWords } from '../../datasets/facets.js'
 import type { VisionConfig } from '../../models/model.js'
 import type { ClipTokenizer } from '../../models/tokenizer.js'
 import { promptsOf } from '../../models/zero-shot.js'
 import type { Random } from '../../random.js'
 import type { StrictFields } from '../../strict-fields.js'
 import { type Tensor, tensor } from '../../tensor.js'
-import type { Batches } from '../../datasets/batches.js'
-import { captionTokens } from '../../datasets/caption-tokens.js'
-import type { Dataset } from '../../datasets/dataset.js'
 import { classLabelsInput, classTokensInput, type TextClasses } from '../model-objective.js'
 import { drawKeptPatches, keptPatchesInput } from '../patch-dropout.js'
 import type { Batch } from '../stepper.js'
 import type { BatchSource } from '../train-model.js'
-import { facetClasses, inWords } from './evaluate-model.js'
 
 /** `textClasses: [{ facet, templates, weight, labelSmoothing }]` */
 export interface TextClassesFields {
@@ -59,8 +58,7 @@ export function fed(batches: Batches, feeds: readonly Feed[]): BatchSource {
 
 /** `groups`: rows with one value of a facet show the same thing. @throws INPUT_INVALID when an item does not have it */
 export function groupsFeed(dataset: Dataset, facet: string): Feed {
-  requireFacet(dataset, facet, 'sameBy')
-  const { labels } = facetClasses(dataset, facet)
+  const { labels } = facetClasses(dataset, facet, 'sameBy')
   return (_, items) => ({ groups: labelsOf(items, labels) })
 }
 
@@ -78,8 +76,7 @@ export function textClassesFeed(
   { dataset, tokenizer, random }: { readonly dataset: Dataset; readonly tokenizer: ClipTokenizer; readonly random: Random },
 ): { readonly textClasses: readonly TextClasses[]; readonly feed: Feed } {
   const classes = questions.map((question) => {
-    requireFacet(dataset, question.facet, 'textClasses.facet')
-    const { values, labels } = facetClasses(dataset, question.facet)
+    const { values, labels } = facetClasses(dataset, question.facet, 'textClasses.facet')
     return { question, labels, prompts: promptsOf(values.map(inWords), question.templates) }
   })
   const tokensOf = captionTokens(tokenizer)
@@ -105,14 +102,4 @@ function labelsOf(items: Uint32Array, labels: readonly number[]): Tensor<'int64'
     [items.length],
     BigInt64Array.from(items, (item) => BigInt(labels[item]!)),
   )
-}
-
-/** @throws INPUT_INVALID naming an item that does not have it */
-export function requireFacet(dataset: Dataset, facet: string, path: string): void {
-  for (let index = 0; index < dataset.size; index++) {
-    const { facets, name } = dataset.item(index)
-    if (facets[facet] !== undefined) continue
-    const problem = `"${facet}" is not known of ${name}; ${Object.keys(facets).join(', ') || 'nothing'} is`
-    throw new EngineError('INPUT_INVALID', { path, problem })
-  }
 }

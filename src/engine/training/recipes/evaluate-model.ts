@@ -4,6 +4,9 @@
  */
 
 import type { Backend, Program, ResidentWeights } from '../../backends/backend.js'
+import type { Batches } from '../../datasets/batches.js'
+import type { Dataset } from '../../datasets/dataset.js'
+import { facetClasses, inWords } from '../../datasets/facets.js'
 import type { Graph } from '../../graph/graph.js'
 import type { TextConfig, TowerName, VisionConfig } from '../../models/model.js'
 import { textGraph } from '../../models/text-tower.js'
@@ -11,8 +14,6 @@ import type { ClipTokenizer } from '../../models/tokenizer.js'
 import { visionGraph } from '../../models/vit.js'
 import { labelEmbeddings, promptsOf } from '../../models/zero-shot.js'
 import { float32, type Tensor } from '../../tensor.js'
-import type { Batches } from '../../datasets/batches.js'
-import type { Dataset } from '../../datasets/dataset.js'
 import { prefixed } from '../extend-graph.js'
 import type { ModelInTraining } from '../train-model.js'
 
@@ -62,7 +63,11 @@ export interface ClipEvaluation {
 export function clipAccuracy({ vision, text, tokenizer, dataset, batches, zeroShot, retrieval }: ClipEvaluation): Evaluate {
   const visionTower = towerOf('vision', visionGraph(vision))
   const textTower = towerOf('text', textGraph(text))
-  const questions = zeroShot.map(({ facet, templates }) => ({ facet, templates, ...facetClasses(dataset, facet) }))
+  const questions = zeroShot.map(({ facet, templates }) => ({
+    facet,
+    templates,
+    ...facetClasses(dataset, facet, 'evaluate.zeroShot.facet'),
+  }))
   return async (model) => {
     const images = await rowsOf(batches, async ({ pixels }) => visionTower(model, { pixels }))
     const embed = (texts: readonly string[]) => embedTexts(texts, (tokens) => textTower(model, { tokens }), tokenizer)
@@ -127,19 +132,6 @@ function joined(parts: readonly Tensor<'float32'>[]): Tensor<'float32'> {
     at += part.data.length
   }
   return float32([data.length / width, width], data)
-}
-
-/** The values of a facet in order, and which one each item has. */
-export function facetClasses(dataset: Dataset, facet: string): { readonly values: readonly string[]; readonly labels: readonly number[] } {
-  const own = Array.from({ length: dataset.size }, (_, index) => String(dataset.item(index).facets[facet]))
-  const values = [...new Set(own)].sort()
-  const numbers = new Map(values.map((value, index) => [value, index]))
-  return { values, labels: own.map((value) => numbers.get(value)!) }
-}
-
-/** `face-smiling` as a caption has it: `face smiling`. */
-export function inWords(value: string): string {
-  return value.replaceAll(/[-_]+/g, ' ').trim().toLowerCase()
 }
 
 function firstCaptions(dataset: Dataset): string[] {

@@ -1,10 +1,10 @@
 /** From a recipe's data sets to batches: to train on, drawn and augmented; to test on, in order and as they are. */
 
+import { type Batches, createBatches } from '../../datasets/batches.js'
 import type { Preprocessing } from '../../image/preprocessing.js'
 import type { VisionConfig } from '../../models/model.js'
 import type { ClipTokenizer } from '../../models/tokenizer.js'
 import type { Random } from '../../random.js'
-import { type Batches, createBatches } from '../../datasets/batches.js'
 import type { PictureData, PictureFields } from './picture-data.js'
 import type { RecipeOptions } from './recipe.js'
 

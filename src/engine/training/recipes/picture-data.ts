@@ -1,11 +1,11 @@
 /** The pictures of a recipe: data sets to train and test on, how they become pixels, and what of it is kept in the run's folder. */
 
+import { type Dataset, named } from '../../datasets/dataset.js'
+import { type OpenOptions, readDataset } from '../../datasets/open-dataset.js'
 import { type Augmentation, augmentationOf } from '../../image/augment-config.js'
 import type { Preprocessing } from '../../image/preprocessing.js'
 import type { VisionConfig } from '../../models/model.js'
 import type { StrictFields } from '../../strict-fields.js'
-import { type Dataset, named } from '../../datasets/dataset.js'
-import { type OpenOptions, readDataset } from '../../datasets/open-dataset.js'
 import type { Json } from '../run/checkpoints.js'
 import type { RecipeOptions } from './recipe.js'
 

@@ -3,17 +3,18 @@
  * from a configuration to a folder that can be imported.
  */
 
+import type { Dataset } from '../../datasets/dataset.js'
+import { facetClasses } from '../../datasets/facets.js'
 import { initSchemes } from '../../models/initialize.js'
 import { type TrainedTokenizer, trainedClipTokenizer, trainedTokenizerFiles, trainTokenizer } from '../../models/tokenizer-training.js'
 import { createRandom } from '../../random.js'
 import { StrictFields } from '../../strict-fields.js'
-import type { Dataset } from '../../datasets/dataset.js'
 import { initialWeights } from '../model-objective.js'
 import type { Json } from '../run/checkpoints.js'
 import { openRun } from '../run/run-folder.js'
 import { trainModel } from '../train-model.js'
 import { readClipText, readClipVision } from './architecture-fields.js'
-import { fed, groupsFeed, keptPatchesFeed, readTemplates, readTextClasses, requireFacet, textClassesFeed } from './batch-feeds.js'
+import { fed, groupsFeed, keptPatchesFeed, readTemplates, readTextClasses, textClassesFeed } from './batch-feeds.js'
 import { clipAccuracy, type ZeroShotQuestion } from './evaluate-model.js'
 import { pictureBatches } from './picture-batches.js'
 import { dataFacts, readPictureFields } from './picture-data.js'
@@ -66,7 +67,8 @@ export async function trainClip(config: unknown, options: RecipeOptions): Promis
   const { seed, pictures, sameBy, contrastWeight, patchDropout } = recipe
   const vision = recipe.vision!
   const data = await pictures.open(options)
-  for (const { facet } of recipe.zeroShot) requireFacet(data.test ?? data.train, facet, 'evaluate.zeroShot.facet')
+  // before anything is trained, although they are asked at its end
+  for (const { facet } of recipe.zeroShot) facetClasses(data.test ?? data.train, facet, 'evaluate.zeroShot.facet')
   const vocabulary = trainTokenizer(captionsOf(data.train), { vocabSize: recipe.text!.maxVocabulary })
   const { contextLength } = recipe.text!
   const tokenizer = trainedClipTokenizer(vocabulary, contextLength)
