@@ -58,7 +58,7 @@ function widthWord({ width, dIn }: SaeIdParts): string {
   return dIn !== null && width % dIn === 0 ? `x${width / dIn}` : `w${width}`
 }
 
-const slugPart = (text: string) =>
+export const slugPart = (text: string) =>
   text
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, '-')

@@ -4,7 +4,9 @@ import net, { type AddressInfo } from 'node:net'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
+import { modelSource } from '../catalog/catalog.js'
 import { registerInPlace } from '../catalog/import/register-in-place.js'
+import { registerSaesInPlace } from '../catalog/import/register-saes-in-place.js'
 import type { Config } from '../config.js'
 import { createEngineHost } from '../engine/host/engine-host.js'
 import { version } from '../operations/capabilities.js'
@@ -16,7 +18,10 @@ import { openDatabase } from './database.js'
 
 /** Requests that are being answered get this long to finish. */
 const DRAIN_MS = 10_000
-const DEMO_MODELS = path.resolve(import.meta.dirname, '../../demo/models')
+const DEMO = path.resolve(import.meta.dirname, '../../demo')
+const DEMO_LICENSE = 'cc-by-sa-4.0'
+/** Ready before anyone asks. */
+const DEMO_MODEL = 'emoji-clip'
 
 interface Part {
   readonly name: string
@@ -52,12 +57,17 @@ export async function runServer({ config, out, err, signal }: CommandContext): P
     signal.throwIfAborted()
 
     try {
-      const added = await registerInPlace(DEMO_MODELS, 'demo/models', { catalog, inspect: host.inspect, signal })
-      if (added.length > 0) say(`registered ${added.map(({ id }) => id).join(', ')}`)
+      const { inspect, inspectSae } = host
+      const models = await registerInPlace(path.join(DEMO, 'models'), 'demo/models', { catalog, inspect, signal })
+      if (models.length > 0) say(`registered ${models.map(({ id }) => id).join(', ')}`)
+      const saes = await registerSaesInPlace(path.join(DEMO, 'saes'), 'demo/saes', { catalog, inspectSae, license: DEMO_LICENSE, signal })
+      if (saes.length > 0) say(`registered ${saes.length} SAEs`)
+      const first = await catalog.models.get(DEMO_MODEL)
+      if (first) await host.load(modelSource(first), signal)
     } catch (error) {
       signal.throwIfAborted()
       // A demonstration that cannot be read keeps nobody's own models from being served.
-      say(`the models in demo/models cannot be registered: ${(error as Error).message}`)
+      say(`what is in demo cannot be registered: ${(error as Error).message}`)
     }
 
     const logger = pino({ level: config.logLevel }, pino.destination(2))

@@ -9,12 +9,13 @@ import { hasOpenSkip, type SkipMeasurement } from '../../engine/host/measure-ski
 import { fitProblems } from '../../engine/saes/fit-model.js'
 import type { SaeDescription, SaeOverrides } from '../../engine/saes/load-sae.js'
 import { type Catalog, modelSource } from '../catalog.js'
-import { checkedSaeId, layerOf, saeIdOf } from '../sae-id.js'
+import { checkedSaeId, saeIdOf } from '../sae-id.js'
 import type { SaeDownload, SaeEntry, SaeFacts } from '../saes.js'
 import { type ImportOptions, tellStep } from './import-progress.js'
 import { modelOfSae } from './model-of-sae.js'
 import { openSource } from './open-source.js'
 import { type Fetched, type OpenedSource, settleAt } from './opened-source.js'
+import { saeFacts } from './sae-facts.js'
 import { selectSaeFiles } from './select-sae-files.js'
 
 export interface SaeImportOptions extends ImportOptions {
@@ -172,28 +173,9 @@ async function register({ opened, fetched, entry, modelId, description }: Regist
 }
 
 function factsOf({ opened, fetched, modelId, description }: Omit<Registration, 'entry'>): Omit<SaeFacts, 'id'> {
-  const { config, training } = description
   const [owner] = opened.source.kind === 'hub' ? opened.source.repo.split('/') : []
-  return {
-    modelId,
-    release: owner?.toLowerCase() ?? 'local',
-    suite: owner?.toLowerCase() ?? 'local',
-    architecture: config.architecture,
-    hookPointIn: config.hookPoint,
-    hookPointOut: config.transcoder?.hookPointOut ?? config.hookPoint,
-    layer: layerOf(config.hookPoint),
-    positions: training.positions ?? null,
-    trainedOn: training.datasetName ?? null,
-    width: config.dSae,
-    dIn: config.dIn,
-    dOut: config.dOut,
-    k: config.k ?? null,
-    l1Coefficient: training.l1Coefficient ?? null,
-    provenance: fetched.provenance,
-    file: description.files.weights,
-    license: fetched.license,
-    note: null,
-  }
+  const { provenance, license } = fetched
+  return saeFacts(description, { modelId, provenance, license, source: owner?.toLowerCase() ?? 'local' })
 }
 
 /** From what it is; with its L1 coefficient where another SAE of the model is all the rest, too. */
