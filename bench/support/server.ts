@@ -19,13 +19,20 @@ export interface ServedModel {
   readonly model: string
 }
 
-/** Starts a server, runs `body`, and ends the server also when `body` throws. */
-export async function withServer<T>(body: (served: ServedModel) => Promise<T>): Promise<T> {
+/**
+ * Starts a server, runs `body`, and ends the server also when `body` throws.
+ * @param saes  folders of SAEs of the model, imported under these ids
+ */
+export async function withServer<T>(
+  body: (served: ServedModel) => Promise<T>,
+  { saes = {} }: { readonly saes?: Readonly<Record<string, string>> } = {},
+): Promise<T> {
   const dataDir = fs.mkdtempSync(path.join(sharedFolder(), 'data-'))
   const env = { ...process.env, DATA_DIR: dataDir, PORT: '0', HOST: '127.0.0.1', DATABASE_URL: '' }
   const model = 'clip-vit-b-32-random'
   try {
-    importModel(model, env)
+    runCommand(['import', modelFolder(sharedFolder()), '--id', model], env)
+    for (const [id, folder] of Object.entries(saes)) runCommand(['import', folder, '--id', id, '--model', model], env)
     const server = start(env)
     try {
       return await body({ origin: await whenReady(server), pid: server.pid!, dataDir, model })
@@ -39,10 +46,10 @@ export async function withServer<T>(body: (served: ServedModel) => Promise<T>): 
   }
 }
 
-function importModel(id: string, env: NodeJS.ProcessEnv): void {
-  const args = [path.join(root, 'scripts/refract.mjs'), 'import', modelFolder(sharedFolder()), '--id', id]
+function runCommand(command: readonly string[], env: NodeJS.ProcessEnv): void {
+  const args = [path.join(root, 'scripts/refract.mjs'), ...command]
   const { status, stderr } = spawnSync(process.execPath, args, { cwd: root, env, encoding: 'utf8' })
-  if (status !== 0) throw new Error(`The import failed: ${stderr.slice(-2000)}`)
+  if (status !== 0) throw new Error(`refract ${command.join(' ')} failed: ${stderr.slice(-2000)}`)
 }
 
 /** By package.json's own line. With npm's variable set, the server ends when this process does, as it does when npm is killed. */

@@ -42,6 +42,10 @@ function* pieces(value: unknown, encoding: Encoding): Generator<string> {
     }
     yield '}'
   } else if (Array.isArray(value)) {
+    if (isShortRow(value)) {
+      yield JSON.stringify(value)
+      return
+    }
     yield '['
     for (const [index, item] of value.entries()) {
       if (index > 0) yield ','
@@ -59,6 +63,9 @@ function* pieces(value: unknown, encoding: Encoding): Generator<string> {
     yield before === '{' ? '{}' : '}'
   } else yield JSON.stringify(value) ?? 'null'
 }
+
+/** Numbers that are written at once. */
+const isShortRow = (value: readonly unknown[]) => value.length <= NUMBERS_PER_TURN && value.every((item) => typeof item === 'number')
 
 function* base64(tensor: Tensor): Generator<string> {
   const { buffer, byteOffset, byteLength } = tensorBytes(tensor)
