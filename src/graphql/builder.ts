@@ -10,6 +10,9 @@ import { fixedLimits } from '../operations/limits.js'
 import { scalars } from './scalars.js'
 import type { GraphqlContext } from './types.js'
 
+/** A job's id is a UUID; a model's is words. */
+const JOB_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
 interface Json {
   readonly Input: unknown
   readonly Output: unknown
@@ -18,7 +21,7 @@ interface Json {
 export interface SchemaTypes {
   Context: GraphqlContext
   DefaultFieldNullability: false
-  Scalars: { Positions: Json; ImageInput: Json; Shape: Json; TensorData: Json; Upload: { Input: Uint8Array; Output: never } }
+  Scalars: { Positions: Json; ImageInput: Json; Shape: Json; TensorData: Json; Json: Json; Upload: { Input: Uint8Array; Output: never } }
 }
 
 export function createBuilder() {
@@ -28,7 +31,7 @@ export function createBuilder() {
     relay: {
       // An id is the same in REST and in GraphQL; what it is of, one sees by its form.
       encodeGlobalID: (_typename, id) => String(id),
-      decodeGlobalID: (id) => ({ typename: id.startsWith('sha256:') ? 'Image' : 'Model', id }),
+      decodeGlobalID: (id) => ({ typename: id.startsWith('sha256:') ? 'Image' : JOB_ID.test(id) ? 'Job' : 'Model', id }),
     },
     complexity: {
       defaultComplexity: 1,

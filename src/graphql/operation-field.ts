@@ -13,7 +13,7 @@ import type { GraphqlContext } from './types.js'
 /** What a field costs; a query may cost `graphqlComplexity` in all, and most fields cost 1. */
 const COST = { read: 5, run: 300, write: 50, admin: 50 } as const
 
-const withBody: ReadonlySet<string> = new Set(['features', 'forward', 'heatmap'])
+const withBody: ReadonlySet<string> = new Set(['createJob', 'features', 'forward', 'heatmap'])
 
 /**
  * An operation that has a body in REST takes the same JSON here, as `input`; the others take their parameters as arguments.
@@ -30,7 +30,7 @@ export function operationField<I extends TSchema, O extends TSchema>(
       type: types.output(output) as never,
       nullable: true,
       description: summary,
-      complexity: { field: takesBody ? COST.run : scope === 'run' ? COST.read : COST[scope] },
+      complexity: { field: takesBody && scope === 'run' ? COST.run : scope === 'run' ? COST.read : COST[scope] },
       args: takesBody ? { input: t.arg({ type: types.input(input) as never, required: true }) } : types.argumentsOf(input, t),
       resolve: ((_parent: unknown, args: Record<string, unknown>, context: GraphqlContext) =>
         callOperation(operation, takesBody ? args.input : args, context)) as never,

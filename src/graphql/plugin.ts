@@ -10,6 +10,7 @@ import { formatErrors } from './errors.js'
 import { graphiql } from './graphiql.js'
 import { bodyOfForm } from './multipart.js'
 import { buildSchema } from './schema.js'
+import { isUpgrade, subscriptions } from './subscriptions.js'
 import type { GraphqlContext, GraphqlParts } from './types.js'
 
 /** Documents whose parsed and validated form is kept; each is at most `graphqlCharacters` long. */
@@ -22,6 +23,7 @@ export async function graphql(app: FastifyInstance, { context, invoker, callOf, 
 
   app.addHook('preValidation', async (request) => {
     if (request.routeOptions.url !== '/graphql') return
+    if (request.method === 'GET' && isUpgrade(request)) return
     if (request.method !== 'POST') throw onlyPost(request)
     if (request.isMultipart()) request.body = await bodyOfForm(request)
     checkRequest(request.body)
@@ -35,8 +37,14 @@ export async function graphql(app: FastifyInstance, { context, invoker, callOf, 
     return formatted
   }
 
+  const schema = buildSchema()
+  await subscriptions(app, {
+    schema,
+    contextOf: (request) => ({ context, invoker, call: { signal: new AbortController().signal, timing: () => {}, caller: request.caller } }),
+    format: (errors, request) => formatErrors(errors, (error) => describe(error, request)).formatted as never,
+  })
   await app.register(mercurius, {
-    schema: buildSchema(),
+    schema,
     graphiql: false,
     jit: 0,
     cache: CACHED_DOCUMENTS,

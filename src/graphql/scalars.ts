@@ -25,6 +25,7 @@ export const scalars = {
     'TensorData',
     'Nested lists of numbers ("NaN", "Infinity" and "-Infinity" where they are not finite), or the little-endian bytes as base64.',
   ),
+  Json: json('Json', 'Any JSON.'),
   Upload: new GraphQLScalarType<Uint8Array, never>({
     name: 'Upload',
     description: 'A file of a multipart request (https://github.com/jaydenseric/graphql-multipart-request-spec).',

@@ -7,6 +7,7 @@ import type { Operation } from '../operations/operation.js'
 import { operations } from '../operations/operations.js'
 import { createBuilder } from './builder.js'
 import { connectionField } from './connection-field.js'
+import { jobEventsField } from './job-events.js'
 import { TypesFromSchemas } from './from-schema.js'
 import { nodeType } from './node-type.js'
 import { operationField } from './operation-field.js'
@@ -18,9 +19,11 @@ export function buildSchema(): GraphQLSchema {
   types.use('Tensor', tensorType(builder))
   const model = nodeType(builder, types, { name: 'Model', operation: operations.model })
   const image = nodeType(builder, types, { name: 'Image', operation: operations.image })
+  const job = nodeType(builder, types, { name: 'Job', operation: operations.job })
 
   builder.queryType({ description: 'What can be asked. The same operations are at /v1, with the same names.' })
   builder.mutationType({})
+  builder.subscriptionType({})
   const { capabilities, hookPoints, cache, activation, forward, features, heatmap, uploadImage } = operations
   const plain: readonly Operation[] = [
     capabilities,
@@ -33,10 +36,17 @@ export function buildSchema(): GraphQLSchema {
     features,
     heatmap,
     uploadImage,
+    operations.job,
+    operations.jobLog,
+    operations.createJob,
+    operations.cancelJob,
+    operations.resumeJob,
   ]
   for (const operation of plain) operationField(builder, types, operation)
   connectionField(builder, types, { operation: operations.models, node: model, name: 'Model' })
   connectionField(builder, types, { operation: operations.images, node: image, name: 'Image' })
+  connectionField(builder, types, { operation: operations.jobs, node: job, name: 'Job' })
+  jobEventsField(builder, types)
   return builder.toSchema()
 }
 

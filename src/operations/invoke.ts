@@ -35,9 +35,9 @@ export class Invoker {
   async invoke<I extends TSchema, O extends TSchema>(
     operation: Operation<I, O>,
     input: unknown,
-    { caller, ...call }: Call & { readonly caller: Caller },
+    call: Call & { readonly caller: Caller },
   ): Promise<Static<O>> {
-    authorize(caller, operation.scope)
+    authorize(call.caller, operation.scope)
     return operation.run(this.#context, this.#validatorOf(operation as unknown as Operation)(input) as Static<I>, call)
   }
 

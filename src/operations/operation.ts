@@ -23,6 +23,10 @@ export interface Context {
 export interface Call {
   readonly signal: AbortSignal
   timing(name: TimingName, ms: number): void
+  /** Who calls; everyone where no key is needed. */
+  readonly caller?: { readonly keyId?: string; readonly scopes: readonly Scope[] }
+  /** Under which the same request, sent again, is the same. */
+  readonly idempotencyKey?: string
   /** How many numbers the door can write in the form the client asked for: few as JSON or in GraphQL, without a bound as bytes. */
   readonly maxNumbers?: { readonly limit: 'jsonNumbers' | 'graphqlNumbers'; readonly value: number }
 }

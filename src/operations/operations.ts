@@ -13,6 +13,8 @@ import { heatmap } from './heatmap.js'
 import { hookPoints } from './hook-points.js'
 import { imageFile } from './image-file.js'
 import { image, images } from './images.js'
+import { job, jobLog } from './job.js'
+import { cancelJob, createJob, jobs, resumeJob } from './jobs.js'
 import { model } from './model.js'
 import { models } from './models.js'
 import { uploadImage } from './upload-image.js'
@@ -36,4 +38,10 @@ export const operations = {
   saeDensity,
   cache,
   activation,
+  jobs,
+  job,
+  jobLog,
+  createJob,
+  cancelJob,
+  resumeJob,
 }

@@ -63,7 +63,7 @@ function invalid(path: string, problem: string): Found {
 
 function* explain(schema: Schema, value: unknown, path: string): Generator<Found> {
   if (schema.anyOf) yield* explainUnion(schema.anyOf, value, path)
-  else if (schema.type === 'object' && isRecord(value)) yield* explainObject(schema, value, path)
+  else if (schema.type === 'object' && schema.properties && isRecord(value)) yield* explainObject(schema, value, path)
   else if (schema.type === 'array' && Array.isArray(value)) yield* explainArray(schema, value, path)
   else {
     const problem = problemOf(schema, value)

@@ -22,6 +22,7 @@ import { errorHandler, sendProblem, translate } from './error-handler.js'
 import { health } from './health.js'
 import { HttpError } from './http-errors.js'
 import { imageRoutes } from './image-routes.js'
+import { jobEventRoutes } from './job-events.js'
 import { jsonBodies } from './json-body.js'
 import { landing } from './landing.js'
 import { isLocalOrigin } from './local-guard.js'
@@ -131,6 +132,7 @@ export async function buildApp({ host, catalog, config, logger }: AppParts): Pro
   health(app, context)
   rest(app, doors)
   await imageRoutes(app, doors)
+  jobEventRoutes(app, doors)
   await app.register(graphql, {
     context,
     invoker: doors.invoker,

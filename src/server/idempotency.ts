@@ -11,16 +11,21 @@ import { RequestError } from '../operations/errors.js'
 
 const KEEP_FOR_MS = 24 * 60 * 60 * 1000
 
+/** @throws IDEMPOTENCY_KEY_INVALID when it is malformed */
+export function idempotencyKeyOf({ headers }: FastifyRequest): string | undefined {
+  const key = headers['idempotency-key']
+  if (key === undefined) return undefined
+  if (typeof key === 'string' && /^[\x21-\x7e]{1,255}$/.test(key)) return key
+  throw new RequestError('IDEMPOTENCY_KEY_INVALID', { problem: 'it must be 1 to 255 visible ASCII characters' })
+}
+
 export class IdempotencyKeys {
   readonly #contents = new LRUCache<string, string>({ max: 10_000, ttl: KEEP_FOR_MS })
 
   /** @throws IDEMPOTENCY_KEY_INVALID when the key is malformed, or was used with other content */
   check(request: FastifyRequest, content: Uint8Array): void {
-    const key = request.headers['idempotency-key']
+    const key = idempotencyKeyOf(request)
     if (key === undefined) return
-    if (typeof key !== 'string' || !/^[\x21-\x7e]{1,255}$/.test(key)) {
-      throw new RequestError('IDEMPOTENCY_KEY_INVALID', { problem: 'it must be 1 to 255 visible ASCII characters' })
-    }
     const hash = createHash('sha256').update(content).digest('hex')
     const whose = `${request.caller.keyId ?? ''} ${key}`
     const before = this.#contents.get(whose)

@@ -2,10 +2,12 @@
  * The OpenAPI document, made from the table of routes and the declarations of the operations. A schema with a title becomes a component.
  */
 
-import type { TSchema } from 'typebox'
+import { type TSchema, Type } from 'typebox'
 import { version } from '../operations/capabilities.js'
 import { operations } from '../operations/operations.js'
+import { JobEventShape, JobId } from '../operations/schemas/job.js'
 import { uploadTypes } from './image-routes.js'
+import { EVENT_STREAM } from './job-events.js'
 import { ARROW, JSON_TYPE, NPZ, PNG, SAFETENSORS, SVG } from './negotiate.js'
 import { statuses, titleOf } from './problem.js'
 import { pathParameters, type Route, routes } from './routes.js'
@@ -25,6 +27,7 @@ export function openApiDocument(): Json {
   const upload = describeUpload(schemas)
   add('/v1/images', 'post', upload)
   add('/v1/images/{id}', 'get', describeImage(schemas))
+  add('/v1/jobs/{id}/events', 'get', describeJobEvents(schemas))
   schemas.Problem = problemSchema
   return {
     openapi: '3.1.0',
@@ -41,6 +44,7 @@ export function openApiDocument(): Json {
       { name: 'models', description: 'What can be run.' },
       { name: 'images', description: 'Pictures, addressed by their content.' },
       { name: 'pictures', description: 'What was found, as pictures: made here, cached by clients.' },
+      { name: 'jobs', description: 'Long work: imports, training.' },
       { name: 'runs', description: 'Inputs through models: activations, edits, outputs.' },
     ],
     paths,
@@ -54,11 +58,12 @@ export function openApiDocument(): Json {
   }
 }
 
-function describeRoute({ operation, method, path, tag, tensors, picture, file }: Route, schemas: Record<string, Json>): Json {
+function describeRoute({ operation, method, path, tag, tensors, picture, file, created }: Route, schemas: Record<string, Json>): Json {
   const inPath = pathParameters(path)
-  const input = operation.input as unknown as { properties: Record<string, TSchema>; required?: string[] }
-  const parameters = Object.entries(input.properties)
-    .filter(([name]) => method === 'GET' || inPath.includes(name))
+  const input = operation.input as unknown as { properties?: Record<string, TSchema>; required?: string[] }
+  // alternatives have no properties of their own
+  const parameters = Object.entries(input.properties ?? {})
+    .filter(([name]) => method !== 'POST' || inPath.includes(name))
     .map(([name, schema]) =>
       describeParameter(name, { schema, inPath: inPath.includes(name), required: input.required?.includes(name) ?? false, schemas }),
     )
@@ -71,21 +76,22 @@ function describeRoute({ operation, method, path, tag, tensors, picture, file }:
     summary: operation.summary,
     description: `Scope: \`${operation.scope}\`.`,
     tags: [tag],
-    ...(parameters.length > 0 && { parameters }),
-    ...(method === 'POST' && {
-      requestBody: {
-        required: true,
-        content: {
-          [JSON_TYPE]: {
-            schema: toComponents(operation.input, schemas),
-            ...(operation.example !== undefined && { example: operation.example as unknown }),
+    ...((parameters.length > 0 || created) && { parameters: [...parameters, ...(created ? [idempotencyKeyHeader] : [])] }),
+    ...(method === 'POST' &&
+      inPath.length === 0 && {
+        requestBody: {
+          required: true,
+          content: {
+            [JSON_TYPE]: {
+              schema: toComponents(operation.input, schemas),
+              ...(operation.example !== undefined && { example: operation.example as unknown }),
+            },
           },
         },
-      },
-    }),
+      }),
     responses: file
       ? fileResponses(file)
-      : { 200: { description: 'The answer.', headers: answerHeaders, content }, default: problemResponse },
+      : { [created ? 201 : 200]: { description: 'The answer.', headers: answerHeaders, content }, default: problemResponse },
   }
 }
 
@@ -129,15 +135,7 @@ function describeUpload(schemas: Record<string, Json>): Json {
     summary: uploadImage.summary,
     description: `Scope: \`${uploadImage.scope}\`. As a form with one file, or the file itself as the body.`,
     tags: ['images'],
-    parameters: [
-      {
-        name: 'Idempotency-Key',
-        in: 'header',
-        required: false,
-        description: 'The same key with other content is refused.',
-        schema: { type: 'string', maxLength: 255 },
-      },
-    ],
+    parameters: [idempotencyKeyHeader],
     requestBody: { required: true, content },
     responses: {
       201: {
@@ -177,6 +175,33 @@ function describeImage(schemas: Record<string, Json>): Json {
       default: problemResponse,
     },
   }
+}
+
+function describeJobEvents(schemas: Record<string, Json>): Json {
+  const after = Type.Integer({ minimum: 0, description: 'Lines of the log after the one with this number; `Last-Event-ID` says the same.' })
+  return {
+    operationId: 'jobEvents',
+    summary: 'A job as it changes, and new lines of its log, until it is over',
+    description:
+      'Scope: `read`. Server-sent events: `job` with a Job, `line` with a JobLogLine; the id of an event is the number of the last line.',
+    tags: ['jobs'],
+    parameters: [
+      describeParameter('id', { schema: JobId, inPath: true, required: true, schemas }),
+      describeParameter('after', { schema: after, inPath: false, required: false, schemas }),
+    ],
+    responses: {
+      200: { description: 'The events.', content: { [EVENT_STREAM]: { schema: toComponents(JobEventShape, schemas) } } },
+      default: problemResponse,
+    },
+  }
+}
+
+const idempotencyKeyHeader = {
+  name: 'Idempotency-Key',
+  in: 'header',
+  required: false,
+  description: 'The same key with other content is refused.',
+  schema: { type: 'string', maxLength: 255 },
 }
 
 const answerHeaders = {

@@ -10,6 +10,7 @@ import type { Call } from '../operations/operation.js'
 import { callOf, type Doors } from './doors.js'
 import { encode } from './encode.js'
 import { sendFile } from './file-answer.js'
+import { idempotencyKeyOf } from './idempotency.js'
 import { JSON_TYPE, negotiate, PNG, type TensorType, tensorTypes } from './negotiate.js'
 import { fromQuery } from './query-values.js'
 import { pathParameters, type Route, routes } from './routes.js'
@@ -31,13 +32,16 @@ async function answer(route: Route, { request, reply, doors }: { request: Fastif
   const input = inputOf(route, request)
   const encoding = isRecord(input) && input.encoding === 'base64' ? 'base64' : 'json'
   const isNumbersAsText = route.tensors !== undefined && type === JSON_TYPE && encoding === 'json'
+  const idempotencyKey = route.created && idempotencyKeyOf(request)
   const call: Call = {
     ...callOf(request, reply),
+    ...(idempotencyKey !== undefined && { idempotencyKey }),
     ...(isNumbersAsText && { maxNumbers: { limit: 'jsonNumbers', value: fixedLimits.jsonNumbers } as const }),
   }
   const output = await doors.invoker.invoke(route.operation, input, { ...call, caller: request.caller })
 
   if (route.file) return sendFile(output as DrawnFile, { type: route.file, version: (input as { v?: string }).v, request, reply })
+  if (route.created) reply.code(201).header('location', route.created(output as never))
   if (type === PNG) return reply.type(PNG).send(route.picture!(output as never))
   const started = performance.now()
   const metadata = metadataOf(output)
@@ -66,8 +70,9 @@ function metadataOf(output: unknown): Record<string, string> {
 }
 
 function inputOf({ operation, method, path }: Route, request: FastifyRequest): unknown {
-  if (method === 'POST') return request.body
-  const query = request.query as Record<string, unknown>
+  if (method === 'POST' && pathParameters(path).length === 0) return request.body
+  // a POST whose path says it all needs no body; what is in one counts
+  const query = (method === 'POST' ? (request.body ?? {}) : request.query) as Record<string, unknown>
   const params = request.params as Record<string, string>
   // the path says it; a query parameter of the same name would say it twice
   const twice = pathParameters(path).filter((name) => name in query)

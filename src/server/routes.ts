@@ -4,8 +4,8 @@
 
 import type { Static, TSchema } from 'typebox'
 import type { Tensor } from '../engine/tensor.js'
-import type { Operation } from '../operations/operation.js'
 import { sparseTensors } from '../operations/feature-rows.js'
+import type { Operation } from '../operations/operation.js'
 import { operations } from '../operations/operations.js'
 import { PNG, SVG } from './negotiate.js'
 
@@ -13,7 +13,7 @@ type TensorsOf = (output: never, input: Readonly<Record<string, unknown>>) => Re
 
 export interface Route {
   readonly operation: Operation
-  readonly method: 'GET' | 'POST'
+  readonly method: 'GET' | 'POST' | 'DELETE'
   /** With `{name}` where an input field stands in the path; the rest is the query of a GET, the JSON body of a POST. */
   readonly path: string
   readonly tag: string
@@ -21,6 +21,8 @@ export interface Route {
   readonly tensors?: TensorsOf
   /** Present when the answer is a picture (PNG), unless it is asked for as JSON. */
   readonly picture?: (output: never) => Uint8Array
+  /** Present when something is made: where it is then. Takes an Idempotency-Key. */
+  readonly created?: (output: never) => string
   /** Present when the answer is a file of this type (`DrawnFile`). */
   readonly file?: typeof PNG | typeof SVG
 }
@@ -34,6 +36,7 @@ function route<I extends TSchema, O extends TSchema>(
     readonly tag: string
     readonly tensors?: (output: Static<O>, input: Static<I>) => Readonly<Record<string, Tensor>>
     readonly picture?: (output: Static<O>) => Uint8Array
+    readonly created?: (output: Static<O>) => string
     readonly file?: Route['file']
   },
 ): Route {
@@ -41,6 +44,7 @@ function route<I extends TSchema, O extends TSchema>(
 }
 
 const { capabilities, models, model, hookPoints, images, forward, features, heatmap, cache, activation } = operations
+const { jobs, job, jobLog, createJob, cancelJob, resumeJob } = operations
 const { featureHeatmap, featureSprite, featureHistogram, featureDensity, saeDensity } = operations
 
 const feature = '/v1/saes/{sae}/features/{index}'
@@ -69,6 +73,12 @@ export const routes: readonly Route[] = [
     tag: 'runs',
     tensors: (tensor, { hookPoint }) => ({ [hookPoint]: tensor }),
   }),
+  route('POST', '/v1/jobs', { operation: createJob, tag: 'jobs', created: ({ id }) => `/v1/jobs/${id}` }),
+  route('GET', '/v1/jobs', { operation: jobs, tag: 'jobs' }),
+  route('GET', '/v1/jobs/{id}', { operation: job, tag: 'jobs' }),
+  route('DELETE', '/v1/jobs/{id}', { operation: cancelJob, tag: 'jobs' }),
+  route('POST', '/v1/jobs/{id}/resume', { operation: resumeJob, tag: 'jobs' }),
+  route('GET', '/v1/jobs/{id}/log', { operation: jobLog, tag: 'jobs' }),
 ]
 
 /** The names in `{}` of a path. */

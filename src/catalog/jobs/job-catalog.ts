@@ -5,7 +5,7 @@ import { EngineError } from '../../engine/errors.js'
 import { decodeCursor, pageOf } from '../cursors.js'
 import type { JobConnection, Transaction } from './connection.js'
 import type { JobCatalog, JobRecord, NewJob } from './job.js'
-import { CHANNEL, type JobRow, jobColumns, type LineRow, recordOf, settleAllCancelled, settleCancelled, tell } from './rows.js'
+import { CHANNEL, type JobRow, jobColumns, type LineRow, recordOf, settleAllCancelled, settleCancelled, tell, tellStop } from './rows.js'
 import { storableJson } from './storable.js'
 import { watchJob } from './watch.js'
 
@@ -29,6 +29,7 @@ export function jobCatalog(connection: JobConnection): JobCatalog {
       await sql`select 1 from jobs where id = ${id} for update`
       await body(sql)
       await tell(sql, id)
+      await tellStop(sql, id)
     })
     return find(id)
   }

@@ -137,6 +137,8 @@ export interface JobLeases {
   nextDueMs(request: Pick<ClaimRequest, 'places' | 'kinds'>): Promise<number | undefined>
   /** Calls `listener` whenever something may have changed, until closed. Not every change is told: look from time to time, too. */
   onChange(listener: (jobId: string) => void): () => void
+  /** Calls `listener` when a job's shards may not be wanted any more; `report` says it, too. */
+  onStop(listener: (jobId: string) => void): () => void
 }
 
 export interface ClaimRequest {

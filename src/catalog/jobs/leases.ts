@@ -8,7 +8,7 @@
 import type { Json } from '../../engine/training/run/checkpoints.js'
 import type { JobConnection, Sql, Transaction } from './connection.js'
 import type { ClaimRequest, JobFailure, JobLeases, NewLogLine, PartRecord, ShardLease, Standing } from './job.js'
-import { CHANNEL, settleAllCancelled, settleCancelled, tell } from './rows.js'
+import { CHANNEL, STOP_CHANNEL, settleAllCancelled, settleCancelled, tell, tellStop } from './rows.js'
 import { storableJson, storableText } from './storable.js'
 
 /** Processes that may die of the same shard, without getting further in between, before the job is given up. */
@@ -132,6 +132,7 @@ export function jobLeases(connection: JobConnection): JobLeases {
     },
 
     onChange: (listener) => connection.listen(CHANNEL, listener),
+    onStop: (listener) => connection.listen(STOP_CHANNEL, listener),
   }
 }
 
@@ -251,6 +252,7 @@ async function failJob(sql: Transaction, id: string, { code, message, problems }
   await sql`
     update jobs set state = 'failed', error = ${sql.json(error as never)}, finished_at = now(), revision = revision + 1
     where id = ${id} and state in ('queued', 'running')`
+  await tellStop(sql, id)
 }
 
 /** Numbered in the order of their commits, since the job's row is held: a reader who has seen line n has seen all before it. */

@@ -7,6 +7,9 @@ import type { JobFailure, JobLane, JobRecord, JobState, LogLine } from './job.js
 /** The channel on which changes are told; the payload is the job's id. */
 export const CHANNEL = 'refract_jobs'
 
+/** The channel on which those who work on a job hear that nobody wants what they do any more. */
+export const STOP_CHANNEL = 'refract_job_stops'
+
 export interface JobRow {
   readonly id: string
   readonly kind: string
@@ -70,6 +73,9 @@ export const settleAllCancelled = (sql: Sql) => sql`
   with lost as (select id from jobs where state = 'cancelling' and ${isLeft(sql)} for update skip locked),
     settled as (update jobs set ${settled(sql)} from lost where jobs.id = lost.id returning jobs.id)
   select pg_notify(${CHANNEL}, id) from settled`
+
+/** To those who work on it. */
+export const tellStop = (sql: Sql | Transaction, id: string) => sql`select pg_notify(${STOP_CHANNEL}, ${id})`
 
 /** Told when the transaction is committed. */
 export const tell = (sql: Sql | Transaction, id: string) => sql`select pg_notify(${CHANNEL}, ${id})`

@@ -62,14 +62,17 @@ export function startJobWorker(options: JobWorkerOptions): JobWorker {
     kinds: kinds.map((kind) => kind.name),
   }
   const waiting = new Set<() => void>()
+  let nChanges = 0
   const stopListening = leases.onChange(() => {
+    nChanges++
     for (const wake of waiting) wake()
   })
   const complain = (error: unknown) => say(`a worker of jobs: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
   let nRunning = 0
 
-  /** Until something may have changed, or a shard is due. */
-  const nap = async (ms: number) => {
+  /** Until something may have changed since `nChanges` was `seen`, at most for `ms`. */
+  const nap = async (ms: number, seen = nChanges) => {
+    if (seen !== nChanges) return
     const woken = new AbortController()
     const wake = () => woken.abort()
     waiting.add(wake)
@@ -81,13 +84,14 @@ export function startJobWorker(options: JobWorkerOptions): JobWorker {
     let child: JobChild | undefined
     while (!closing.signal.aborted) {
       try {
+        const seen = nChanges
         const lease = await leases.claim({ ...request, lane })
         if (lease === undefined) {
           await child?.kill()
           child = undefined
           const due = await leases.nextDueMs(request)
           // a moment later than to the millisecond, or the shard is not free yet
-          await nap(Math.min(LOOK_EVERY_MS, (due ?? LOOK_EVERY_MS) + 5))
+          await nap(Math.min(LOOK_EVERY_MS, (due ?? LOOK_EVERY_MS) + 5), seen)
           continue
         }
         if (child !== undefined && (child.jobId !== lease.jobId || child.isDead)) {
@@ -122,12 +126,16 @@ export function startJobWorker(options: JobWorkerOptions): JobWorker {
     const onClosing = () => stop('the worker is stopping')
     closing.signal.addEventListener('abort', onClosing)
     const keeper = new LeaseKeeper(leases, { lease, leaseMs, onUnwanted: (standing) => stop(`the job is ${standing}`), onError: complain })
+    const stopListening = leases.onStop((jobId) => {
+      if (jobId === lease.jobId) keeper.look()
+    })
     try {
       if (closing.signal.aborted) onClosing()
       const end = await child.work(lease, (report) => keeper.add(report))
       await keeper.end()
       await settle(lease, end, stopped.signal.aborted)
     } finally {
+      stopListening()
       clearTimeout(grace)
       closing.signal.removeEventListener('abort', onClosing)
       await keeper.end()

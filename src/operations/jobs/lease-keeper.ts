@@ -49,6 +49,12 @@ export class LeaseKeeper {
     if (this.#isNew && !this.#isUnwanted) await this.#tell()
   }
 
+  /** Asks now whether the result is still wanted. */
+  look(): void {
+    this.#isNew = true
+    this.#tick()
+  }
+
   #tick(): void {
     const isDue = performance.now() - this.#renewedAt >= this.#options.leaseMs / 3
     if (this.#telling || this.#isUnwanted || !(this.#isNew || isDue)) return
