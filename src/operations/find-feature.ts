@@ -59,10 +59,10 @@ const sourceOf = (provenance: SaeProvenance) => (provenance.kind === 'hub' ? pro
 
 /** @throws SAE_UNKNOWN, FEATURES_UNKNOWN */
 export async function findFeatureSet(catalog: Catalog, { sae: id, dataset }: { sae: string; dataset?: string }): Promise<FeatureSetRecord> {
+  await findSae(catalog, id)
   const sets = await catalog.features.sets(id)
   const set = dataset === undefined ? sets[0] : sets.find((each) => each.dataset.id === dataset)
   if (set) return set
-  await findSae(catalog, id)
   const known = [...new Set(sets.map((each) => each.dataset.id))]
   throw new RequestError('FEATURES_UNKNOWN', { sae: id, ...(dataset !== undefined && { dataset }), known })
 }

@@ -14,7 +14,7 @@ import type { VisionConfig } from '../engine/models/model.js'
 import { float32 } from '../engine/tensor.js'
 import { Problems } from './errors.js'
 import { featureActivations } from './feature-activations.js'
-import { type DownloadedSae, findRunnableSae } from './find-feature.js'
+import { type DownloadedSae, findDownloadedSae, findModelOfSae } from './find-feature.js'
 import { findModel } from './find-model.js'
 import { fixedLimits } from './limits.js'
 import { pictureFile } from './load-inputs.js'
@@ -81,9 +81,8 @@ export const heatmap = defineOperation({
   },
 
   async run(context, input, call) {
-    const sae = input.of && 'sae' in input.of ? (await findRunnableSae(context.catalog, input.of.sae)).sae : undefined
-    const modelId = input.model ?? sae?.modelId
-    const model = modelId === undefined ? undefined : await findModel(context.catalog, modelId)
+    const sae = input.of && 'sae' in input.of ? await findDownloadedSae(context.catalog, input.of.sae) : undefined
+    const model = await modelOf(context, input.model, sae)
     const plan = planHeatmap(context, { input, model, sae })
     const patches = await patchesOf(context, plan, call)
     checkPatchValues(patches, input.of ? 'of' : 'values')
@@ -112,6 +111,12 @@ export const heatmap = defineOperation({
     }
   },
 })
+
+/** The one that is named, or the SAE's own; another one must fit the SAE. */
+async function modelOf({ catalog }: Context, id: string | undefined, sae: DownloadedSae | undefined): Promise<ModelRecord | undefined> {
+  if (id !== undefined) return findModel(catalog, id)
+  return sae && findModelOfSae(catalog, sae)
+}
 
 /** How a model sees pictures, and which part of them its patches cover. */
 export function viewOf({ description }: Pick<ModelRecord, 'description'>): ModelView {
@@ -157,7 +162,6 @@ function planHeatmap(context: Context, { input, model, sae }: Asked): Plan {
   const tower = model?.description.vision
   const { of } = input
   const reading = of && 'hookPoint' in of && tower ? planPatchReading(of, { tower, model: model.id, path: 'of' }, problems) : undefined
-  if (sae && model && sae.modelId !== model.id) refuse('model', `is ${model.id}, and ${sae.id} reads ${sae.modelId}; leave it out`)
   const feature = of && 'sae' in of && sae ? { sae, index: of.feature } : undefined
   const values = input.values && inlineValues(input.values, { cls: input.cls, model, refuse })
   if (input.edits && !input.of) refuse('edits', 'go with "of"')

@@ -27,14 +27,12 @@ export const fixedLimits = {
   graphqlNumbers: 100_000,
   /** Items on one page of a list. */
   pageSize: 100,
-  /** Lines of a job's log in one answer. */
-  logLines: 1000,
   /** Pixels of a thumbnail's longer side. */
   thumbnailPixels: 1024,
   /** Pixels of the longer side of a picture that is drawn. */
   picturePixels: 2048,
   /** Rows, and columns, of a heatmap of the caller's own numbers. */
-  heatmapSide: 256,
+  heatmapSide: 128,
   /** Characters of a GraphQL document; values belong into variables. */
   graphqlCharacters: 65_536,
   graphqlDepth: 16,

@@ -157,6 +157,7 @@ describe('an example of a feature', () => {
     ['in unknown colours', `${root}/examples/0/heatmap.png?colormap=jet`, 400, 'INPUT_INVALID', 'viridis'],
     ['with an empty range', `${root}/examples/0/heatmap.png?low=1&high=0`, 400, 'INPUT_INVALID', 'not above'],
     ['of no such feature', `/v1/saes/${SAE}/features/99999/examples/0/heatmap.png`, 404, 'FEATURE_UNKNOWN', 'features are 0 to'],
+    ['of an SAE that cannot be', '/v1/saes/%00/features/1/examples/0/heatmap.png', 404, 'SAE_UNKNOWN', 'no SAE'],
     ['of no such SAE', '/v1/saes/nobody/features/1/examples/0/heatmap.png', 404, 'SAE_UNKNOWN', 'no SAE'],
     ['of features that are not indexed', `/v1/saes/${CLS_ONLY}/features/1/examples/0/heatmap.png`, 404, 'FEATURES_UNKNOWN', 'not indexed'],
     ['on another data set', `${root}/examples/0/heatmap.png?dataset=other`, 404, 'FEATURES_UNKNOWN', 'five-pictures'],
@@ -178,6 +179,11 @@ describe('a sheet of examples', () => {
     const two = await pixels((await get(server.app, `${root}/sprite.png?size=48&columns=2&count=2`)).rawPayload)
     expect([two.info.width, two.info.height]).toEqual([108, 4 + 61])
     expect((await get(server.app, `${root}/sprite.png`, { 'if-none-match': '*' })).statusCode).toBe(304)
+  })
+
+  test('and a plot of an SAE that cannot be is refused', async () => {
+    for (const file of ['features/1/sprite.png', 'density.svg'])
+      expect((await get(server.app, `/v1/saes/%00/${file}`)).statusCode).toBe(404)
   })
 
   test('of a feature without examples is white', async () => {
@@ -240,8 +246,11 @@ describe('a feature over any picture', () => {
     expect(JSON.stringify(answer)).toContain(message)
   })
 
-  test('of an SAE of another model is refused', async () => {
-    const body = { model: testModels.noCls, image: images[0], of: { sae: SAE, feature: 1 } }
-    expect((await post(server.app, '/v1/heatmap', body)).json()).toMatchObject({ code: 'INPUT_INVALID', errors: [{ path: 'model' }] })
+  test('can be of another model that the SAE fits', async () => {
+    const body = { image: images[0], of: { sae: SAE, feature: FEATURE } }
+    const own = await activationsOf(images[0]!)
+    const other = (await post(server.app, '/v1/heatmap', { ...body, model: testModels.noCls }, { accept: 'application/json' })).json()
+    expect(other.cls).toBeNull()
+    expect(other.values.data).not.toEqual(own.values.data)
   })
 })

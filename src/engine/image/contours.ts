@@ -18,8 +18,8 @@ export type Segment = readonly [number, number, number, number]
 type Point = readonly [number, number]
 
 const RIM: ContourLine['colour'] = [16, 16, 16]
-/** Pixels between two samples of the smooth field. */
-const SAMPLE_PIXELS = 4
+/** Pixels between two samples of the smooth field, as long as there are no more than so many along a side. */
+const [SAMPLE_PIXELS, MOST_SAMPLES] = [4, 256]
 
 export interface Field {
   readonly patches: PatchValues
@@ -31,13 +31,17 @@ export interface Field {
 export function drawContours(rgb: Pixels, lines: readonly ContourLine[], field: Field): Pixels {
   const { width, height } = rgb
   const data = Uint8Array.from(rgb.data)
-  const thickness = Math.max(2, Math.max(width, height) / 150)
+  const { rows, columns } = field.patches
+  // where patches are small, lines leave something of them, and cost no more than they show
+  const thickness = Math.max(1, Math.min(Math.max(2, Math.max(width, height) / 150), width / columns / 3, height / rows / 3))
   for (const { level, colour } of lines) {
     const segments = contourSegments(field, rgb, level)
     const distances = distancesFrom(segments, { width, height, reach: thickness / 2 + 2 })
     for (let at = 0; at < distances.length; at++) {
-      paint(data, at * 3, RIM, 0.6 * coverage(distances[at]!, thickness / 2 + 1))
-      paint(data, at * 3, colour, coverage(distances[at]!, thickness / 2))
+      if (distances[at] === Number.POSITIVE_INFINITY) continue
+      const distance = Math.sqrt(distances[at]!)
+      paint(data, at * 3, RIM, 0.6 * coverage(distance, thickness / 2 + 1))
+      paint(data, at * 3, colour, coverage(distance, thickness / 2))
     }
   }
   return { ...rgb, data }
@@ -65,8 +69,8 @@ function edges({ patches, range }: Field, { width, height }: Size, level: number
 }
 
 function isolines({ patches, range }: Field, { width, height }: Size, level: number): Segment[] {
-  const nAcross = Math.max(patches.columns, Math.ceil(width / SAMPLE_PIXELS))
-  const nDown = Math.max(patches.rows, Math.ceil(height / SAMPLE_PIXELS))
+  const nAcross = samplesAlong(width, patches.columns)
+  const nDown = samplesAlong(height, patches.rows)
   const samples = shares(patches, range, { width: nAcross, height: nDown, interpolation: 'smooth' })
   const [across, down] = [width / nAcross, height / nDown]
   const segments: Segment[] = []
@@ -82,6 +86,8 @@ function isolines({ patches, range }: Field, { width, height }: Size, level: num
   }
   return segments
 }
+
+const samplesAlong = (length: number, nPatches: number) => Math.max(nPatches, Math.min(Math.ceil(length / SAMPLE_PIXELS), MOST_SAMPLES))
 
 /** Where the line crosses a square of side 1, its corners clockwise from the top left. */
 function crossings([a, b, c, d]: readonly [number, number, number, number], level: number): readonly Segment[] {
@@ -108,7 +114,7 @@ function crossings([a, b, c, d]: readonly [number, number, number, number], leve
       ]
 }
 
-/** Of each pixel's middle from the nearest segment; infinite beyond `reach`. */
+/** Of each pixel's middle from the nearest segment, squared; infinite beyond `reach`. */
 function distancesFrom(segments: readonly Segment[], { width, height, reach }: { width: number; height: number; reach: number }) {
   const distances = new Float32Array(width * height).fill(Number.POSITIVE_INFINITY)
   for (const segment of segments) {
@@ -117,7 +123,7 @@ function distancesFrom(segments: readonly Segment[], { width, height, reach }: {
     const lastY = Math.min(height - 1, Math.floor(Math.max(y0, y1) + reach))
     for (let y = Math.max(0, Math.floor(Math.min(y0, y1) - reach)); y <= lastY; y++) {
       for (let x = Math.max(0, Math.floor(Math.min(x0, x1) - reach)); x <= lastX; x++) {
-        const distance = distanceFrom(segment, x + 0.5, y + 0.5)
+        const distance = squaredDistance(segment, x + 0.5, y + 0.5)
         if (distance < distances[y * width + x]!) distances[y * width + x] = distance
       }
     }
@@ -125,11 +131,11 @@ function distancesFrom(segments: readonly Segment[], { width, height, reach }: {
   return distances
 }
 
-function distanceFrom([x0, y0, x1, y1]: Segment, x: number, y: number): number {
+function squaredDistance([x0, y0, x1, y1]: Segment, x: number, y: number): number {
   const [across, down] = [x1 - x0, y1 - y0]
   const length = across * across + down * down
   const along = length === 0 ? 0 : Math.min(1, Math.max(0, ((x - x0) * across + (y - y0) * down) / length))
-  return Math.hypot(x - x0 - along * across, y - y0 - along * down)
+  return (x - x0 - along * across) ** 2 + (y - y0 - along * down) ** 2
 }
 
 const coverage = (distance: number, reach: number) => Math.min(1, Math.max(0, reach + 0.5 - distance))

@@ -47,7 +47,7 @@ export const heatmapFields = {
   levels: Type.Optional(
     Type.Array(Type.Number({ minimum: 0, maximum: 1 }), {
       minItems: 1,
-      maxItems: 16,
+      maxItems: 8,
       uniqueItems: true,
       description:
         'Shares of the range: where contours run (0.25, 0.5 and 0.75 unless given), or from where on `crop` keeps patches (0.5 unless given; the lowest of several).',
