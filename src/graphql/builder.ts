@@ -7,11 +7,9 @@ import ComplexityPlugin from '@pothos/plugin-complexity'
 import RelayPlugin from '@pothos/plugin-relay'
 import { RequestError } from '../operations/errors.js'
 import { fixedLimits } from '../operations/limits.js'
+import { typenameOf } from './node-type.js'
 import { scalars } from './scalars.js'
 import type { GraphqlContext } from './types.js'
-
-/** A job's id is a UUID; a model's is words. */
-const JOB_ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 interface Json {
   readonly Input: unknown
@@ -31,7 +29,7 @@ export function createBuilder() {
     relay: {
       // An id is the same in REST and in GraphQL; what it is of, one sees by its form.
       encodeGlobalID: (_typename, id) => String(id),
-      decodeGlobalID: (id) => ({ typename: id.startsWith('sha256:') ? 'Image' : JOB_ID.test(id) ? 'Job' : 'Model', id }),
+      decodeGlobalID: (id) => ({ typename: typenameOf(id), id }),
     },
     complexity: {
       defaultComplexity: 1,

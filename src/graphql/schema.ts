@@ -7,10 +7,11 @@ import type { Operation } from '../operations/operation.js'
 import { operations } from '../operations/operations.js'
 import { createBuilder } from './builder.js'
 import { connectionField } from './connection-field.js'
-import { jobEventsField } from './job-events.js'
 import { TypesFromSchemas } from './from-schema.js'
+import { jobEventsField } from './job-events.js'
 import { nodeType } from './node-type.js'
 import { operationField } from './operation-field.js'
+import { saeFields } from './sae-fields.js'
 import { tensorType } from './tensor-type.js'
 
 export function buildSchema(): GraphQLSchema {
@@ -47,6 +48,7 @@ export function buildSchema(): GraphQLSchema {
   connectionField(builder, types, { operation: operations.images, node: image, name: 'Image' })
   connectionField(builder, types, { operation: operations.jobs, node: job, name: 'Job' })
   jobEventsField(builder, types)
+  saeFields(builder, types)
   return builder.toSchema()
 }
 

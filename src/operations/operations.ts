@@ -4,6 +4,7 @@
 
 import { activation, cache } from './cache.js'
 import { capabilities } from './capabilities.js'
+import { dataset, datasets } from './datasets.js'
 import { featureHeatmap } from './feature-heatmap.js'
 import { featureDensity, featureHistogram, saeDensity } from './feature-plots.js'
 import { featureSprite } from './feature-sprite.js'
@@ -15,8 +16,13 @@ import { imageFile } from './image-file.js'
 import { image, images } from './images.js'
 import { job, jobLog } from './job.js'
 import { cancelJob, createJob, jobs, resumeJob } from './jobs.js'
+import { metrics } from './metrics.js'
 import { model } from './model.js'
 import { models } from './models.js'
+import { sae } from './sae.js'
+import { saeFeature } from './sae-feature.js'
+import { saeFeatures } from './sae-features.js'
+import { saes } from './saes.js'
 import { uploadImage } from './upload-image.js'
 
 export const operations = {
@@ -24,6 +30,13 @@ export const operations = {
   models,
   model,
   hookPoints,
+  saes,
+  sae,
+  saeFeatures,
+  saeFeature,
+  metrics,
+  datasets,
+  dataset,
   images,
   image,
   imageFile,

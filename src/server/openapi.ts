@@ -42,6 +42,8 @@ export function openApiDocument(): Json {
     tags: [
       { name: 'server', description: 'What this server is.' },
       { name: 'models', description: 'What can be run.' },
+      { name: 'saes', description: 'Sparse autoencoders, their numbers and their features.' },
+      { name: 'datasets', description: 'What numbers are of.' },
       { name: 'images', description: 'Pictures, addressed by their content.' },
       { name: 'pictures', description: 'What was found, as pictures: made here, cached by clients.' },
       { name: 'jobs', description: 'Long work: imports, training.' },

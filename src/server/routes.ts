@@ -43,6 +43,7 @@ function route<I extends TSchema, O extends TSchema>(
   return { method, path, ...about } as unknown as Route
 }
 
+const { saes, sae, saeFeatures, saeFeature, metrics, datasets, dataset } = operations
 const { capabilities, models, model, hookPoints, images, forward, features, heatmap, cache, activation } = operations
 const { jobs, job, jobLog, createJob, cancelJob, resumeJob } = operations
 const { featureHeatmap, featureSprite, featureHistogram, featureDensity, saeDensity } = operations
@@ -54,6 +55,13 @@ export const routes: readonly Route[] = [
   route('GET', '/v1/models', { operation: models, tag: 'models' }),
   route('GET', '/v1/models/{id}', { operation: model, tag: 'models' }),
   route('GET', '/v1/models/{model}/hooks', { operation: hookPoints, tag: 'models' }),
+  route('GET', '/v1/saes', { operation: saes, tag: 'saes' }),
+  route('GET', '/v1/saes/{id}', { operation: sae, tag: 'saes' }),
+  route('GET', '/v1/saes/{sae}/features', { operation: saeFeatures, tag: 'saes' }),
+  route('GET', '/v1/saes/{sae}/features/{index}', { operation: saeFeature, tag: 'saes' }),
+  route('GET', '/v1/metrics', { operation: metrics, tag: 'saes' }),
+  route('GET', '/v1/datasets', { operation: datasets, tag: 'datasets' }),
+  route('GET', '/v1/datasets/{id}', { operation: dataset, tag: 'datasets' }),
   route('GET', '/v1/images', { operation: images, tag: 'images' }),
   route('POST', '/v1/forward', {
     operation: forward,

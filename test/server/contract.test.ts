@@ -6,6 +6,7 @@ import { printedSchema } from '../../src/graphql/schema.js'
 import { operations } from '../../src/operations/operations.js'
 import { openApiDocument } from '../../src/server/openapi.js'
 import { routes } from '../../src/server/routes.js'
+import { addIndexedSae, INDEXED_SAE } from './indexed-sae.js'
 import { get, picture, post, startTestServer, type TestServer, testModels, upload } from './test-server.js'
 
 type Json = Record<string, unknown>
@@ -37,6 +38,7 @@ describe('answers are of the schema that OpenAPI promises', () => {
   beforeAll(async () => {
     server = await startTestServer()
     image = (await upload(server.app, await picture())).json().id
+    await addIndexedSae(server.catalog)
   })
   afterAll(() => server.close())
 
@@ -73,6 +75,13 @@ describe('answers are of the schema that OpenAPI promises', () => {
       '/v1/models': '/v1/models',
       '/v1/models/{id}': `/v1/models/${testModels.clip}`,
       '/v1/models/{model}/hooks': `/v1/models/${testModels.clip}/hooks?tower=text`,
+      '/v1/saes': '/v1/saes?limit=100',
+      '/v1/saes/{id}': `/v1/saes/${INDEXED_SAE}`,
+      '/v1/saes/{sae}/features': `/v1/saes/${INDEXED_SAE}/features`,
+      '/v1/saes/{sae}/features/{index}': `/v1/saes/${INDEXED_SAE}/features/3`,
+      '/v1/metrics': '/v1/metrics',
+      '/v1/datasets': '/v1/datasets',
+      '/v1/datasets/{id}': '/v1/datasets/pictures',
       '/v1/images': '/v1/images',
       '/v1/images/{id}': `/v1/images/${image}`,
       '/v1/jobs': '/v1/jobs',

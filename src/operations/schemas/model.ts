@@ -106,14 +106,22 @@ export const PreprocessingShape = Type.Object(
 
 export const ProvenanceShape = Type.Object(
   {
-    kind: Type.Enum(['hub', 'folder'], { title: 'ProvenanceKind' }),
-    name: Type.Optional(Type.String({ description: 'Of the folder.' })),
+    kind: Type.Enum(['hub', 'folder', 'table'], {
+      title: 'ProvenanceKind',
+      description: '`table`: it stands in a published table, and nobody says where its files are.',
+    }),
+    name: Type.Optional(Type.String({ description: 'Of the folder or table.' })),
     repo: Type.Optional(Type.String()),
-    revision: Type.Optional(Type.String({ description: 'The commit of the hub repository.' })),
+    revision: Type.Optional(Type.String({ description: 'The commit of the hub repository, where one is known.' })),
     requestedRevision: Type.Optional(Type.String()),
     endpoint: Type.Optional(Type.String()),
   },
   { title: 'Provenance', additionalProperties: false },
+)
+
+export const ModelFileShape = Type.Object(
+  { path: Type.String(), bytes: Type.Integer({ format: 'int64' }), sha256: Type.String() },
+  { title: 'ModelFile', additionalProperties: false },
 )
 
 export const ModelShape = Type.Object(
@@ -139,12 +147,7 @@ export const ModelShape = Type.Object(
     license: Type.Union([Type.String(), Type.Null()]),
     weightsSha256: Type.String(),
     weightBytes: Type.Integer({ format: 'int64' }),
-    files: Type.Array(
-      Type.Object(
-        { path: Type.String(), bytes: Type.Integer({ format: 'int64' }), sha256: Type.String() },
-        { title: 'ModelFile', additionalProperties: false },
-      ),
-    ),
+    files: Type.Array(ModelFileShape),
     createdAt: Type.String({ format: 'date-time' }),
   },
   { title: 'Model', additionalProperties: false },

@@ -20,6 +20,8 @@ export const Cursor = Type.String({
   description: '`nextCursor` of the previous page.',
 })
 
+export const Order = Type.Enum(['asc', 'desc'], { title: 'Order', description: '`asc` unless given.' })
+
 /** No NUL: a database cannot hold it. */
 export const SearchText = Type.String({ minLength: 1, maxLength: 200, pattern: '^[^\\u0000]*$' })
 
