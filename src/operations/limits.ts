@@ -27,6 +27,8 @@ export const fixedLimits = {
   graphqlNumbers: 100_000,
   /** Items on one page of a list. */
   pageSize: 100,
+  /** Lines of a job's log in one answer. */
+  logLines: 1000,
   /** Pixels of a thumbnail's longer side. */
   thumbnailPixels: 1024,
   /** Pixels of the longer side of a picture that is drawn. */
