@@ -46,10 +46,18 @@ export function encoderInput(b: GraphBuilder, x: string, config: SaeConfig, { pr
   return { x, normalized, saeIn: b.hook(`${prefix}hook_sae_in`, axes, own) }
 }
 
+/**
+ * The latents of an input, by themselves: for an encoder that is written in pieces, each with some of the latents, a prefix of its own and a
+ * configuration as wide as they are many. Not for `topk`, whose latents depend on one another.
+ */
+export function latentsOfInput(b: GraphBuilder, { saeIn }: EncoderInput, config: SaeConfig, site: SaeSite): Latents {
+  return latentsOf[config.architecture](b, saeIn, config, site)
+}
+
 /** @param x  `[..., dIn]`, its axes those of the site */
 export function encode(b: GraphBuilder, x: string, config: SaeConfig, site: SaeSite): Encoded {
   const input = encoderInput(b, x, config, site)
-  const latents = latentsOf[config.architecture](b, input.saeIn, config, site)
+  const latents = latentsOfInput(b, input, config, site)
   return { ...input, ...latents, latentActs: b.hook(`${site.prefix}hook_hidden_post`, latentAxes(site), latents.latentActs) }
 }
 

@@ -1,0 +1,24 @@
+/** Fixed bins of activations, four to the octave: histograms of any data sets add up. The bin is read off a float32's exponent and mantissa. */
+
+import type { ActivationHistogram } from './feature-record.js'
+
+/** From 2^-14 to 2^10. */
+const FIRST_OCTAVE = -14
+const N_OCTAVES = 24
+export const N_BINS = 4 * N_OCTAVES
+const EXPONENT_BIAS = 127
+
+/** @param bits  a float32 above 0, as an int32 */
+export function binOfBits(bits: number): number {
+  const bin = (bits >> 21) - 4 * (EXPONENT_BIAS + FIRST_OCTAVE)
+  return bin < 0 ? 0 : bin >= N_BINS ? N_BINS - 1 : bin
+}
+
+/** @param counts  `[dSae, N_BINS]` */
+export function histogramOf(counts: Int32Array, feature: number): ActivationHistogram {
+  const own = counts.subarray(feature * N_BINS, (feature + 1) * N_BINS)
+  const first = own.findIndex((count) => count > 0)
+  if (first < 0) return { firstBin: 0, counts: [] }
+  const last = own.findLastIndex((count) => count > 0)
+  return { firstBin: first + 4 * FIRST_OCTAVE, counts: Array.from(own.subarray(first, last + 1)) }
+}
