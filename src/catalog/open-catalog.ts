@@ -57,7 +57,9 @@ export async function openCatalog({ databaseUrl, dataDir, s3 }: CatalogPlaces): 
     connectionTimeoutMillis: CONNECT_MS,
     query_timeout: QUERY_MS,
   })
-  const client = new PrismaClient({ adapter, errorFormat: 'minimal' })
+  // Prisma would give up on a machine so busy that a connection takes 2 s, which every other query waits for.
+  const transactionOptions = { maxWait: CONNECT_MS + QUERY_MS, timeout: QUERY_MS }
+  const client = new PrismaClient({ adapter, errorFormat: 'minimal', transactionOptions })
   const extended = client.$extends({
     query: {
       async $allOperations({ operation, args, query }) {
