@@ -6,7 +6,7 @@
 import fs from 'node:fs/promises'
 import type { Catalog } from '../catalog/catalog.js'
 import { migrate } from '../catalog/migrate.js'
-import { openCatalog } from '../catalog/open-catalog.js'
+import { type CatalogPlaces, openCatalog } from '../catalog/open-catalog.js'
 import { startEmbeddedPostgres } from '../catalog/postgres/embedded-postgres.js'
 import { s3Of } from '../catalog/s3-blob-store.js'
 import { seedCatalog } from '../catalog/seed/seed-catalog.js'
@@ -16,8 +16,8 @@ import { UsageError } from './command.js'
 
 export interface OpenDatabase {
   readonly catalog: Catalog
-  /** With the password: for processes of ours. */
-  readonly url: string
+  /** What a process of ours opens the same catalog with; it holds the password. */
+  readonly places: CatalogPlaces
   /** For people, without the password. */
   readonly description: string
   /** What was done to the schema. */
@@ -42,12 +42,13 @@ async function open(config: Config, onProgress: (message: string) => void): Prom
   try {
     const migrated = await migrate(url)
     const s3 = s3Of(config)
-    const catalog = await openCatalog({ databaseUrl: url, dataDir, ...(s3 && { s3 }) })
+    const places = { databaseUrl: url, dataDir, ...(s3 && { s3 }) }
+    const catalog = await openCatalog(places)
     await seedCatalog(catalog.prisma)
     const how = embedded?.adopted ? 'shared' : 'own'
     return {
       catalog,
-      url,
+      places,
       migrated,
       description: embedded ? `embedded PostgreSQL on port ${embedded.port} (${how})` : withoutPassword(url),
       async close() {

@@ -8,15 +8,19 @@ import { version } from '../operations/capabilities.js'
 import { type Command, findCommand, helpOf, overview, readArguments, UsageError } from './command.js'
 import { evaluateCommand } from './evaluate.js'
 import { importCommand } from './import.js'
+import { jobCommands } from './jobs.js'
 import { keyCommands } from './keys.js'
 import { modelsCommand, removeCommand } from './models.js'
 import { pushCommand } from './push.js'
 import { serveCommand } from './serve.js'
 import { listenForStop } from './stop-signals.js'
 import { trainCommands } from './train.js'
+import { workerCommand } from './worker.js'
 
 export const commands: readonly Command[] = [
   serveCommand,
+  workerCommand,
+  ...jobCommands,
   importCommand,
   modelsCommand,
   removeCommand,

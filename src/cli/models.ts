@@ -63,7 +63,9 @@ export const removeCommand: Command = {
   async run({ config, positionals: [id = ''], out, err }) {
     const database = await openDatabase(config, (message) => err.write(`${message}\n`))
     try {
-      const { models, saes } = database.catalog
+      const { models, saes, jobs } = database.catalog
+      const [user] = [...(await jobs.using(`model:${id}`)), ...(await jobs.using(`sae:${id}`))]
+      if (user) throw new UsageError(`A job works with ${id} (${user.kind}). Wait for it, or stop it: refract jobs cancel ${user.id}`)
       if (!(await models.remove(id)) && !(await saes.remove(id))) {
         const [near] = nearest(id, [...(await models.ids()), ...(await saes.ids())])
         throw new UsageError(`There is no model and no SAE "${id}".${near ? ` Did you mean "${near}"?` : ''}`)

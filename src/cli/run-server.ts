@@ -10,6 +10,8 @@ import { registerSaesInPlace } from '../catalog/import/register-saes-in-place.js
 import type { Config } from '../config.js'
 import { createEngineHost } from '../engine/host/engine-host.js'
 import { version } from '../operations/capabilities.js'
+import { startJobWorker } from '../operations/jobs/job-worker.js'
+import { jobKinds, kindsModule } from '../operations/jobs/kinds.js'
 import { buildApp } from '../server/app.js'
 import { refusalToListen } from '../server/auth.js'
 import { banner } from './banner.js'
@@ -22,6 +24,9 @@ const DEMO = path.resolve(import.meta.dirname, '../../demo')
 const DEMO_LICENSE = 'cc-by-sa-4.0'
 /** Ready before anyone asks. */
 const DEMO_MODEL = 'emoji-clip'
+
+/** Imports at once, beside the jobs that compute. */
+const TRANSFERS = 2
 
 interface Part {
   readonly name: string
@@ -68,6 +73,12 @@ export async function runServer({ config, out, err, signal }: CommandContext): P
       signal.throwIfAborted()
       // A demonstration that cannot be read keeps nobody's own models from being served.
       say(`what is in demo cannot be registered: ${(error as Error).message}`)
+    }
+
+    if (config.jobs > 0) {
+      const slots = { compute: config.jobs, transfer: TRANSFERS }
+      const worker = startJobWorker({ catalog, config, places: database.places, kinds: jobKinds, kindsModule, slots, say })
+      parts.unshift({ name: 'worker', close: worker.close })
     }
 
     const logger = pino({ level: config.logLevel }, pino.destination(2))
