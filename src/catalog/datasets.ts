@@ -4,14 +4,16 @@
  */
 
 import { EngineError } from '../engine/errors.js'
-import type { Dataset, PrismaClient } from '../generated/prisma/client.js'
+import type { Dataset, Prisma, PrismaClient } from '../generated/prisma/client.js'
 import type { Page, PageRequest } from './catalog.js'
 import { decodeCursor, pageOf } from './cursors.js'
 import { likeLiteral, storableText } from './stored-values.js'
 
 const LIST = 'datasets'
-/** Rows of one insert: PostgreSQL takes at most 65,535 parameters a statement. */
-const CHUNK = 5000
+/** Items of one insert. */
+const CHUNK = 10_000
+/** A data set of millions of items takes a while. */
+const REGISTER_MS = 10 * 60_000
 
 export interface DatasetRecord {
   /** The slug; stable for ever. */
@@ -91,14 +93,15 @@ export function datasetCatalog(prisma: PrismaClient): DatasetCatalog {
 
     async register({ items, classNames, name, ...dataset }) {
       const data = { ...dataset, name: storableText(name), classNames: classNames.map(storableText), nItems: items.length }
-      await prisma.$transaction(async (transaction) => {
-        const { count } = await transaction.dataset.createMany({ data: [data], skipDuplicates: true })
-        if (count === 0) return
-        const rows = items.map((item, index) => ({ ...item, name: storableText(item.name), datasetId: dataset.id, index }))
-        for (let start = 0; start < rows.length; start += CHUNK) {
-          await transaction.datasetItem.createMany({ data: rows.slice(start, start + CHUNK) })
-        }
-      })
+      await prisma.$transaction(
+        async (transaction) => {
+          const { count } = await transaction.dataset.createMany({ data: [data], skipDuplicates: true })
+          for (let start = 0; count > 0 && start < items.length; start += CHUNK) {
+            await insertItems(transaction, { datasetId: dataset.id, items: items.slice(start, start + CHUNK), start })
+          }
+        },
+        { timeout: REGISTER_MS },
+      )
       const registered = (dataset.hash === null ? undefined : await ofHash(dataset.hash)) ?? (await get(dataset.id))
       if (registered && registered.hash === dataset.hash) return registered
       throw new EngineError('INPUT_INVALID', { path: 'id', problem: `"${dataset.id}" is the id of another data set. Choose another.` })
@@ -131,4 +134,20 @@ export function datasetCatalog(prisma: PrismaClient): DatasetCatalog {
       return (await prisma.dataset.deleteMany({ where: { id } })).count > 0
     },
   }
+}
+
+interface ItemRows {
+  readonly datasetId: string
+  readonly items: NewDataset['items']
+  /** Index of the first. */
+  readonly start: number
+}
+
+/** As one JSON value: ten thousand rows as parameters each would take Prisma seconds. */
+async function insertItems(prisma: Prisma.TransactionClient, { datasetId, items, start }: ItemRows): Promise<void> {
+  const rows = items.map(({ name, imageId, label }) => ({ name: storableText(name), imageId, label }))
+  await prisma.$executeRaw`
+    insert into dataset_items (dataset_id, index, name, image_id, label)
+    select ${datasetId}, ${start}::int + n::int - 1, row->>'name', row->>'imageId', (row->>'label')::int
+    from jsonb_array_elements(${JSON.stringify(rows)}::jsonb) with ordinality as given (row, n)`
 }
