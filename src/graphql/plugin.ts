@@ -40,7 +40,11 @@ export async function graphql(app: FastifyInstance, { context, invoker, callOf, 
   const schema = buildSchema()
   await subscriptions(app, {
     schema,
-    contextOf: (request) => ({ context, invoker, call: { signal: new AbortController().signal, timing: () => {}, caller: request.caller } }),
+    contextOf: (request) => ({
+      context,
+      invoker,
+      call: { signal: new AbortController().signal, timing: () => {}, caller: request.caller },
+    }),
     format: (errors, request) => formatErrors(errors, (error) => describe(error, request)).formatted as never,
   })
   await app.register(mercurius, {
