@@ -1,3 +1,4 @@
+import path from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openSaeEvaluator, type SaeEvaluator } from '../../../src/engine/evaluation/evaluate-saes.js'
@@ -10,9 +11,12 @@ import {
 import { finishEvaluation } from '../../../src/engine/evaluation/finish-evaluation.js'
 import { metricDefinitions } from '../../../src/engine/evaluation/metric-definitions.js'
 import { metricFormulas } from '../../../src/engine/evaluation/metric-formulas.js'
+import { loadModel } from '../../../src/engine/models/load.js'
+import type { VisionConfig } from '../../../src/engine/models/model.js'
 import { tensor } from '../../../src/engine/tensor.js'
 import { onnxruntime, referenceFloat64 } from '../each-backend.js'
 import { type GoldenData, golden, goldenData } from './goldens.js'
+import { identitySae } from './identity-sae.js'
 
 let data: GoldenData
 beforeAll(async () => {
@@ -157,57 +161,61 @@ describe('what cannot be measured', () => {
   })
 
   test('pictures that are all the same have no explained variance', async () => {
-    const { W_dec, b_dec } = data.saes[1]!.weights
     const one = data.batches[0]!
     const same = tensor(
       'float32',
       [2, 3, 13, 13],
       Float32Array.from({ length: 2 * 507 }, (_, at) => Number(one.pixels.data[at % 507])),
     )
-    expect(W_dec && b_dec).toBeTruthy()
     const evaluator = await evaluatorOf(onnxruntime)
     const values = finishEvaluation(await evaluator.addBatch(evaluator.empty(), { batch: 0, pixels: same, labels: [0, 0] })).cls!
     const explained = values.find(({ metric }) => metric === 'explained-variance')!
     expect(explained).toMatchObject({ value: null, flags: ['not-defined'] })
     await evaluator.dispose()
   })
+})
 
-  test('an SAE that reads the identity recovers everything', async () => {
-    const { config } = data
-    const dIn = config.dModel
-    const eye = Float32Array.from({ length: dIn * 2 * dIn }, (_, at) =>
-      at % (2 * dIn) === Math.floor(at / (2 * dIn)) ? 1 : at % (2 * dIn) === Math.floor(at / (2 * dIn)) + dIn ? -1 : 0,
-    )
-    const transposed = Float32Array.from({ length: 2 * dIn * dIn }, (_, at) => eye[(at % dIn) * 2 * dIn + Math.floor(at / dIn)]!)
-    const zeros = (n: number) => tensor('float32', [n], new Float32Array(n))
-    const weights = {
-      W_enc: tensor('float32', [dIn, 2 * dIn], eye),
-      W_dec: tensor('float32', [2 * dIn, dIn], transposed),
-      b_enc: zeros(2 * dIn),
-      b_dec: zeros(dIn),
+describe('an SAE that predicts what it reads', () => {
+  test('recovers everything, wherever it reads and whatever tokens it is for', async () => {
+    const { config, model, classes } = data
+    const width = config.dModel
+    const saes = [
+      identitySae({ hookPoint: 'blocks.0.hook_resid_post' }, { width }),
+      identitySae({ hookPoint: 'blocks.0.hook_resid_post' }, { width, positions: 'cls' }),
+      identitySae({ hookPoint: 'blocks.1.hook_mlp_out' }, { width, positions: 'patches' }),
+      identitySae({ hookPoint: 'blocks.1.ln2.hook_normalized' }, { width }),
+      identitySae({ hookPoint: 'hook_embed' }, { width }),
+      identitySae({ hookPoint: 'blocks.0.attn.hook_z', flattensHeads: true }, { width }),
+      identitySae({ hookPoint: 'blocks.1.attn.hook_z', headIndex: 1 }, { width: config.dHead }),
+      identitySae({ hookPoint: 'blocks.1.attn.hook_z', headIndex: 2 }, { width: config.dHead, positions: 'patches' }),
+    ]
+    const evaluator = await openSaeEvaluator({ backend: await onnxruntime.create(), tower: model.towers.vision, config, saes, classes })
+    const found = finishEvaluation(await shardOf(evaluator, [0, 1, 2, 3]))
+    const perfect = ['explained-variance', 'cosine-similarity', 'agreement', 'output-cosine-similarity', 'norm-ratio']
+    for (const { id } of saes) {
+      const values = Object.fromEntries(found[id]!.map(({ metric, value }) => [metric, value]))
+      for (const metric of perfect) expect(values[metric], `${metric} of ${id}`).toBeCloseTo(1, 4)
+      expect(values['reconstruction-kl'], id).toBeCloseTo(0, 5)
+      expect(values['reconstruction-ce'], id).toBeCloseTo(values.ce!, 4)
     }
-    const perfect = { ...data.saes[0]!, weights, config: { ...data.saes[0]!.config, normalization: 'none' as const, dSae: 2 * dIn } }
-    const evaluator = await openSaeEvaluator({
-      backend: await onnxruntime.create(),
-      tower: data.model.towers.vision,
-      config,
-      saes: [perfect],
-      classes: data.classes,
-    })
-    const values = Object.fromEntries(
-      finishEvaluation(await shardOf(evaluator, [0, 1, 2, 3])).all!.map(({ metric, value }) => [metric, value]),
+    await evaluator.dispose()
+  })
+
+  test('of a model with registers has metrics of CLS, registers and patches', async () => {
+    const model = await loadModel(path.resolve(import.meta.dirname, '../../fixtures/models/hf-dinov2-registers'))
+    const config = model.description.vision.config as VisionConfig
+    const saes = [identitySae({ hookPoint: 'blocks.0.hook_resid_post' }, { width: config.dModel })]
+    const backend = await onnxruntime.create()
+    const evaluator = await openSaeEvaluator({ backend, tower: model.towers.vision, config, saes })
+    const { height, width } = config.imageSize
+    const pixels = tensor(
+      'float32',
+      [2, config.nChannels, height, width],
+      Float32Array.from({ length: 2 * config.nChannels * height * width }, (_, at) => Math.sin(at)),
     )
-    for (const metric of [
-      'explained-variance',
-      'cosine-similarity',
-      'ce-recovered',
-      'kl-recovered',
-      'agreement',
-      'output-cosine-similarity',
-      'norm-ratio',
-    ]) {
-      expect(values[metric], metric).toBeCloseTo(1, 4)
-    }
+    const values = finishEvaluation(await evaluator.addBatch(evaluator.empty(), { batch: 0, pixels }))[saes[0]!.id]!
+    for (const metric of ['cls-l0', 'register-l0', 'patch-l0'])
+      expect(values.find((each) => each.metric === metric)?.value).toBe(config.dModel)
     await evaluator.dispose()
   })
 })
