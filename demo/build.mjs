@@ -10,12 +10,14 @@
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
+import { prepare } from '../scripts/prepare.mjs'
 import { place } from './place.mjs'
 
 const root = path.resolve(import.meta.dirname, '..')
 const demo = (...parts) => path.join(import.meta.dirname, ...parts)
 
 const parts = [
+  { title: 'Refract itself', run: () => prepare({ build: true }) },
   { title: "the artists' packages", run: () => fs.existsSync(demo('node_modules')) || command('npm', ['--prefix', 'demo', 'ci']) },
   { title: 'pictures', run: () => command(process.execPath, [demo('pictures.mjs')]) },
   { title: 'emoji-clip', run: () => train('clip', 'emoji-clip') },

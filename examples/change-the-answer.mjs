@@ -18,7 +18,8 @@ async function call(path, body, contentType = 'application/json') {
 }
 
 const upload = async (name) => (await call('/v1/images', await readFile(new URL(name, pictures)), 'image/png')).id
-const forward = (request) => call('/v1/forward', JSON.stringify({ model: 'emoji-vit', topK: 1, output: false, ...request }))
+const classify = { labels: ['car', 'bus', 'dog', 'cat', 'house', 'apple'] }
+const forward = (request) => call('/v1/forward', JSON.stringify({ model: 'emoji-clip', classify, topK: 1, output: false, ...request }))
 
 const [car, dog] = await Promise.all(['car.png', 'dog-face.png'].map(upload))
 const inputs = [{ image: car }]
@@ -33,7 +34,7 @@ const without = []
 for (const layer of [0, 1, 2, 3, 4, 5]) {
   for (const head of [0, 1, 2, 3]) {
     const edits = [{ hookPoint: `blocks.${layer}.attn.hook_z`, op: 'zero', heads: [head] }]
-    without.push({ layer, head, probability: probabilityOf(await forward({ inputs, edits, topK: 98 })) })
+    without.push({ layer, head, probability: probabilityOf(await forward({ inputs, edits, topK: classify.labels.length })) })
   }
 }
 without.sort((a, b) => a.probability - b.probability)

@@ -22,7 +22,7 @@ def post(path, body, content_type="application/json", accept="application/json")
 with open(picture, "rb") as file:
     image = json.loads(post("/v1/images", file.read(), content_type="image/png"))["id"]
 
-run = {"model": "emoji-vit", "inputs": [{"image": image}], "read": ["blocks.*.hook_resid_post", "blocks.5.attn.hook_pattern"]}
+run = {"model": "emoji-clip", "inputs": [{"image": image}], "read": ["blocks.*.hook_resid_post", "blocks.5.attn.hook_pattern"]}
 arrays = np.load(io.BytesIO(post("/v1/forward", json.dumps(run).encode(), accept="application/x-npz")))
 
 for name in arrays.files:

@@ -85,11 +85,12 @@ export const forward = defineOperation({
   input: ForwardInputShape,
   output: ForwardShape,
   example: {
-    model: 'emoji-vit',
+    model: 'emoji-clip',
     inputs: [{ image: `sha256:${'0'.repeat(64)}` }],
     read: ['blocks.*.hook_resid_post'],
     positions: 'cls',
     edits: [{ hookPoint: 'blocks.0.attn.hook_z', op: 'zero', heads: [0] }],
+    classify: { labels: ['cat', 'dog', 'flag'] },
     topK: 3,
   },
 

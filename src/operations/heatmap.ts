@@ -73,7 +73,7 @@ export const heatmap = defineOperation({
   input: HeatmapInputShape,
   output: HeatmapShape,
   example: {
-    model: 'emoji-vit',
+    model: 'emoji-clip',
     image: `sha256:${'0'.repeat(64)}`,
     of: { hookPoint: 'blocks.3.attn.hook_pattern', head: 2 },
     mode: 'overlay',

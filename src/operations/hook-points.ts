@@ -23,7 +23,7 @@ export const hookPoints = defineOperation({
     },
     { title: 'HookPointList', additionalProperties: false },
   ),
-  example: { model: 'emoji-vit' },
+  example: { model: 'emoji-clip' },
 
   async run({ catalog }, { model: id, tower = 'vision' }) {
     const { description } = await findModel(catalog, id)

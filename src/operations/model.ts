@@ -18,7 +18,7 @@ export const model = defineOperation({
   summary: 'A model: architecture, preprocessing, provenance, status',
   input: Type.Object({ id: ModelId }, { title: 'ModelInput', additionalProperties: false }),
   output: ModelShape,
-  example: { id: 'emoji-vit' },
+  example: { id: 'emoji-clip' },
 
   async run({ catalog, host }, { id }) {
     return describeModel(await findModel(catalog, id), host)

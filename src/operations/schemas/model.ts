@@ -158,7 +158,7 @@ export const ModelId = Type.String({
   minLength: 1,
   maxLength: 200,
   description: 'The id of a model.',
-  examples: ['emoji-vit'],
+  examples: ['emoji-clip'],
 })
 
 export const TowerShape = Type.Enum(['vision', 'text'], {

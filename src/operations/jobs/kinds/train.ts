@@ -88,7 +88,7 @@ export const trainSaeJob = defineJobKind({
   name: 'train-sae',
   summary: "Train SAEs and transcoders on a model's activations, as `refract train sae` does",
   input: TrainSaeInput,
-  example: { config: { model: 'emoji-vit', data: { kind: 'circle' }, saes: [], steps: 100 } },
+  example: { config: { model: 'emoji-clip', data: { kind: 'circle' }, saes: [], steps: 100 } },
   place: 'data-folder',
   scope: () => 'admin',
   uses: ({ config }) => (typeof config.model === 'string' ? [`model:${config.model}`] : []),
