@@ -1,7 +1,7 @@
 /**
  * Statistics of every latent over a batch, as a graph that hands out numbers of latents and not codes. The encoder is written in pieces of some
- * thousand latents, so that a piece's codes are still in the cache when they are reduced: for 49,152 latents that is quicker than encoding
- * alone, which writes 10 MB a picture to memory.
+ * thousand latents, so that a piece's codes are still in the cache when they are reduced: encoding 49,152 latents at once writes 10 MB a
+ * picture to memory.
  *
  * Input `x`, the value of the hook point, and `sample`, rows `token * batch + picture` whose codes are handed out whole.
  */
