@@ -6,20 +6,19 @@
 import { createOnnxRuntimeBackend } from '../src/engine/backends/onnxruntime/backend.js'
 import { visionGraph } from '../src/engine/models/vit.js'
 import { createRandom } from '../src/engine/random.js'
-import type { SaeConfig } from '../src/engine/saes/sae.js'
 import { openActivationSource } from '../src/engine/training/saes/activation-source.js'
 import { createActivationStream } from '../src/engine/training/saes/activation-stream.js'
 import { initializeSae } from '../src/engine/training/saes/initialize.js'
 import { SaeStepper } from '../src/engine/training/saes/sae-stepper.js'
 import { interleave } from './support/measure.js'
+import { sae768, sae768Step, saeBatch } from './support/sae-768.js'
 import { seconds } from './support/settings.js'
 import { report } from './support/table.js'
 import { pictures, randomTensor, vitB32 } from './support/vit-b-32.js'
 
-const BATCH = 1024
 const PICTURES = 32
 const MOST_OF_PARTS = 1.3
-const hookPoint = 'blocks.9.hook_resid_post'
+const { hookPoint } = sae768
 
 const backend = await createOnnxRuntimeBackend()
 const buildGraph = (wanted: ReadonlySet<string>) => visionGraph(vitB32, wanted)
@@ -41,36 +40,15 @@ const stream = createActivationStream({
   source,
   pictures: { at: async () => batch },
   picturesPerBatch: PICTURES,
-  batchSize: BATCH,
+  batchSize: saeBatch,
   bufferBytes: 128 * 2 ** 20,
   random: createRandom(0),
 })
-const sae: SaeConfig = {
-  architecture: 'standard',
-  activation: 'relu',
-  dIn: 768,
-  dOut: 768,
-  dSae: 6144,
-  normalization: 'none',
-  subtractsDecoderBias: true,
-  hookPoint,
-}
-const x = randomTensor([BATCH, 768], { scale: 1, seed: 1 })
-const stepper = await SaeStepper.create(
-  backend,
-  {
-    config: sae,
-    loss: { reconstruction: 'mse', sparsity: { kind: 'lp', p: 1, weightedByDecoderNorm: false } },
-    batchSize: BATCH,
-    sparsityCoefficient: 1e-3,
-    deadAfterSteps: 1e9,
-    frequencyWindow: 1000,
-  },
-  { weights: initializeSae(sae, { inputs: x.data }, createRandom(0)) },
-)
+const x = randomTensor([saeBatch, 768], { scale: 1, seed: 1 })
+const stepper = await SaeStepper.create(backend, sae768Step, { weights: initializeSae(sae768, { inputs: x.data }, createRandom(0)) })
 
 // The stream works in windows: what it costs shows over many of them, not in one batch.
-const nBatches = 2 * Math.ceil(stream.rowsPerWindow / BATCH)
+const nBatches = 2 * Math.ceil(stream.rowsPerWindow / saeBatch)
 const learningRate = 1e-4
 let step = 0
 await stream.at(0)
@@ -82,10 +60,10 @@ const parts = await interleave(
   { model: () => source.read(batch.pixels), step: () => stepper.update({ [hookPoint]: x }, { step: step++, learningRate }) },
   { seconds },
 )
-const modelMs = (parts.model.medianMs * BATCH) / (PICTURES * source.rowsPerPicture)
+const modelMs = (parts.model.medianMs * saeBatch) / (PICTURES * source.rowsPerPicture)
 const sum = modelMs + parts.step.medianMs
 report('Training an SAE on ViT-B/32, end to end', [
-  { what: `the model, for ${BATCH} tokens`, ms: modelMs },
+  { what: `the model, for ${saeBatch} tokens`, ms: modelMs },
   { what: 'the step', ms: parts.step.medianMs },
   { what: 'both', ms: sum },
   { what: 'end to end', ms: endToEnd, 'of both': endToEnd / sum, 'at most': MOST_OF_PARTS },

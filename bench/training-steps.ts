@@ -6,7 +6,6 @@
 import { createOnnxRuntimeBackend } from '../src/engine/backends/onnxruntime/backend.js'
 import type { VisionConfig } from '../src/engine/models/model.js'
 import { createRandom } from '../src/engine/random.js'
-import type { SaeConfig } from '../src/engine/saes/sae.js'
 import { tensor } from '../src/engine/tensor.js'
 import { initialWeights, objectiveGraph } from '../src/engine/training/model-objective.js'
 import { initializeSae } from '../src/engine/training/saes/initialize.js'
@@ -14,22 +13,22 @@ import { SaeStepper } from '../src/engine/training/saes/sae-stepper.js'
 import { Stepper } from '../src/engine/training/stepper.js'
 import { interleave } from './support/measure.js'
 import { type PeerRow, peer } from './support/peer.js'
+import { sae768, sae768Step, saeBatch } from './support/sae-768.js'
 import { seconds } from './support/settings.js'
 import { type Row, report } from './support/table.js'
 import { randomTensor } from './support/vit-b-32.js'
 
-const hookPoint = 'blocks.9.hook_resid_post'
 const backend = await createOnnxRuntimeBackend()
 const rows: Row[] = []
 
-const x = randomTensor([1024, 768], { scale: 1, seed: 1 })
+const x = randomTensor([saeBatch, 768], { scale: 1, seed: 1 })
 for (const decoderRows of ['free', 'unit'] as const) {
   const stepper = await saeStepper(decoderRows)
   let step = 0
   rows.push(
     await against({
       what: `SAE 768 to 6144, batch 1024, decoder rows ${decoderRows}`,
-      run: () => stepper.update({ [hookPoint]: x }, { step: step++, learningRate: 1e-4 }),
+      run: () => stepper.update({ [sae768.hookPoint]: x }, { step: step++, learningRate: 1e-4 }),
       peerArguments: ['sae', '--rows', decoderRows],
       target: decoderRows === 'free' ? 1 : undefined,
     }),
@@ -78,30 +77,8 @@ function fastest(peers: readonly PeerRow[]): { readonly how: string; readonly ms
   return ways.reduce((best, way) => (way.ms < best.ms ? way : best))
 }
 
-async function saeStepper(decoderRows: 'free' | 'unit'): Promise<SaeStepper> {
-  const config: SaeConfig = {
-    architecture: 'standard',
-    activation: 'relu',
-    dIn: 768,
-    dOut: 768,
-    dSae: 6144,
-    normalization: 'none',
-    subtractsDecoderBias: true,
-    hookPoint,
-  }
-  return SaeStepper.create(
-    backend,
-    {
-      config,
-      loss: { reconstruction: 'mse', sparsity: { kind: 'lp', p: 1, weightedByDecoderNorm: false } },
-      batchSize: 1024,
-      decoderRows,
-      sparsityCoefficient: 1e-3,
-      deadAfterSteps: 1e9,
-      frequencyWindow: 1000,
-    },
-    { weights: initializeSae(config, { inputs: x.data }, createRandom(0)) },
-  )
+function saeStepper(decoderRows: 'free' | 'unit'): Promise<SaeStepper> {
+  return SaeStepper.create(backend, { ...sae768Step, decoderRows }, { weights: initializeSae(sae768, { inputs: x.data }, createRandom(0)) })
 }
 
 function vitStepper(): Promise<Stepper> {

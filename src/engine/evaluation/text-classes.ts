@@ -2,13 +2,11 @@
 
 import type { Backend } from '../backends/backend.js'
 import { invariant } from '../errors.js'
+import { embedTexts } from '../models/embed-texts.js'
 import type { LoadedModel } from '../models/load.js'
 import { labelEmbeddings, promptsOf } from '../models/zero-shot.js'
-import { float32, type Tensor } from '../tensor.js'
+import type { Tensor } from '../tensor.js'
 import type { Classes } from './class-scores.js'
-
-/** Texts in one run of the tower. */
-const TEXT_BATCH = 256
 
 /**
  * @param names      in words, one for each class
@@ -26,14 +24,8 @@ export async function textClasses(
   const [output] = graph.outputs as [string]
   const [program, weights] = await Promise.all([backend.compile(graph), backend.upload(text.weights)])
   try {
-    const embed = async (texts: readonly string[]) => {
-      const parts: Tensor<'float32'>[] = []
-      for (let from = 0; from < texts.length; from += TEXT_BATCH) {
-        const inputs = { tokens: tokenizer.encode(texts.slice(from, from + TEXT_BATCH)) }
-        parts.push((await program.run({ inputs, weights, fetch: [output] }))[output] as Tensor<'float32'>)
-      }
-      return joined(parts)
-    }
+    const run = async (tokens: Tensor) => (await program.run({ inputs: { tokens }, weights, fetch: [output] }))[output] as Tensor<'float32'>
+    const embed = (texts: readonly string[]) => embedTexts(texts, tokenizer, run)
     const of = async (used: readonly string[]) => labelEmbeddings(await embed(promptsOf(names, used).flat()), names.length)
     const isBare = templates.length === 1 && templates[0] === '{}'
     const embeddings = await of(templates)
@@ -47,16 +39,4 @@ export async function textClasses(
   } finally {
     await Promise.all([program.dispose(), weights.dispose()])
   }
-}
-
-/** Rows one after the other. */
-function joined(parts: readonly Tensor<'float32'>[]): Tensor<'float32'> {
-  const width = parts[0]!.shape[1]!
-  const data = new Float32Array(parts.reduce((sum, part) => sum + part.data.length, 0))
-  let at = 0
-  for (const part of parts) {
-    data.set(part.data, at)
-    at += part.data.length
-  }
-  return float32([data.length / width, width], data)
 }

@@ -8,19 +8,17 @@ import type { Batches } from '../../datasets/batches.js'
 import type { Dataset } from '../../datasets/dataset.js'
 import { facetClasses, inWords } from '../../datasets/facets.js'
 import type { Graph } from '../../graph/graph.js'
+import { embedTexts } from '../../models/embed-texts.js'
 import type { TextConfig, TowerName, VisionConfig } from '../../models/model.js'
 import { textGraph } from '../../models/text-tower.js'
 import type { ClipTokenizer } from '../../models/tokenizer.js'
 import { visionGraph } from '../../models/vit.js'
 import { labelEmbeddings, promptsOf } from '../../models/zero-shot.js'
-import { float32, type Tensor } from '../../tensor.js'
+import { joinRows, type Tensor } from '../../tensor.js'
 import { prefixed } from '../extend-graph.js'
 import type { ModelInTraining } from '../train-model.js'
 
 export type Evaluate = (model: ModelInTraining) => Promise<Readonly<Record<string, number>>>
-
-/** Texts in one run of the text tower. */
-const TEXT_BATCH = 256
 
 /** `top1` and, with more than five classes, `top5`: shares of the pictures. */
 export function classificationAccuracy(vision: VisionConfig, batches: Batches): Evaluate {
@@ -70,7 +68,7 @@ export function clipAccuracy({ vision, text, tokenizer, dataset, batches, zeroSh
   }))
   return async (model) => {
     const images = await rowsOf(batches, async ({ pixels }) => visionTower(model, { pixels }))
-    const embed = (texts: readonly string[]) => embedTexts(texts, (tokens) => textTower(model, { tokens }), tokenizer)
+    const embed = (texts: readonly string[]) => embedTexts(texts, tokenizer, (tokens) => textTower(model, { tokens }))
     const result: Record<string, number> = {}
     for (const { facet, templates, values, labels } of questions) {
       const prompts = promptsOf(values.map(inWords), templates).flat()
@@ -109,29 +107,7 @@ async function rowsOf(batches: Batches, embed: (batch: TestBatch) => Promise<Ten
   await forEachBatch(batches, async (batch) => {
     parts.push(await embed(batch))
   })
-  return joined(parts)
-}
-
-async function embedTexts(
-  texts: readonly string[],
-  embed: (tokens: Tensor<'int64'>) => Promise<Tensor<'float32'>>,
-  tokenizer: ClipTokenizer,
-): Promise<Tensor<'float32'>> {
-  const parts: Tensor<'float32'>[] = []
-  for (let from = 0; from < texts.length; from += TEXT_BATCH)
-    parts.push(await embed(tokenizer.encode(texts.slice(from, from + TEXT_BATCH))))
-  return joined(parts)
-}
-
-function joined(parts: readonly Tensor<'float32'>[]): Tensor<'float32'> {
-  const width = parts[0]!.shape[1]!
-  const data = new Float32Array(parts.reduce((sum, part) => sum + part.data.length, 0))
-  let at = 0
-  for (const part of parts) {
-    data.set(part.data, at)
-    at += part.data.length
-  }
-  return float32([data.length / width, width], data)
+  return joinRows(parts)
 }
 
 function firstCaptions(dataset: Dataset): string[] {
