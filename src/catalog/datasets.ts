@@ -3,14 +3,16 @@
  * not change, under one hash.
  */
 
+import type { Caption, DatasetReport, Facets } from '../engine/datasets/dataset.js'
 import { EngineError } from '../engine/errors.js'
-import type { Dataset, Prisma, PrismaClient } from '../generated/prisma/client.js'
+import { type Dataset, Prisma, type PrismaClient } from '../generated/prisma/client.js'
 import type { Page, PageRequest } from './catalog.js'
 import { decodeCursor, pageOf } from './cursors.js'
-import { likeLiteral, storableText } from './stored-values.js'
+import { insertItems, itemColumns, itemOf, pageOfItems } from './dataset-items.js'
+import { likeLiteral, storableJson, storableText } from './stored-values.js'
 
 const LIST = 'datasets'
-/** Items of one insert. */
+/** Items of one statement. */
 const CHUNK = 10_000
 /** A data set of millions of items takes a while. */
 const REGISTER_MS = 10 * 60_000
@@ -22,13 +24,18 @@ export interface DatasetRecord {
   /** sha256 in hex, as the engine's `Dataset` has it; null of one that is only known by name, from a published table. */
   readonly hash: string | null
   readonly nItems: number
-  /** By label; empty where items have none. */
+  /** By label; empty where items have none, or classes have no names. */
   readonly classNames: readonly string[]
+  /** Null where items have no labels. */
+  readonly nClasses: number | null
   readonly description: string | null
   readonly license: string | null
+  /** What was left out, found twice or ignored; null where that is not known. */
+  readonly report: DatasetReport | null
   readonly createdAt: Date
 }
 
+/** One picture of a data set, as it is shown. */
 export interface DatasetItemRecord {
   readonly index: number
   /** The file within the data set. */
@@ -38,9 +45,23 @@ export interface DatasetItemRecord {
   readonly label: number | null
 }
 
-export interface NewDataset extends Omit<DatasetRecord, 'createdAt' | 'nItems'> {
+/** All that is known of one picture. */
+export interface KnownDatasetItem extends DatasetItemRecord {
+  /** Ids of other pictures of the same thing. */
+  readonly variants: readonly string[]
+  readonly captions: readonly Caption[]
+  readonly facets: Facets
+}
+
+/** What is not given is empty. */
+export type NewDatasetItem = Omit<DatasetItemRecord, 'index'> & Partial<Pick<KnownDatasetItem, 'variants' | 'captions' | 'facets'>>
+
+export interface NewDataset extends Omit<DatasetRecord, 'createdAt' | 'nItems' | 'nClasses' | 'report'> {
+  /** As many as there are names, where that is not given. */
+  readonly nClasses?: number | null
+  readonly report?: DatasetReport
   /** In order of index, from 0. */
-  readonly items: readonly Omit<DatasetItemRecord, 'index'>[]
+  readonly items: readonly NewDatasetItem[]
 }
 
 export interface DatasetCatalog {
@@ -51,6 +72,10 @@ export interface DatasetCatalog {
   ofHash(hash: string): Promise<DatasetRecord | undefined>
   /** The same content twice is one data set, the first. @throws INPUT_INVALID when the id is of another one */
   register(dataset: NewDataset): Promise<DatasetRecord>
+  /** In order of index. */
+  itemPage(id: string, request: PageRequest): Promise<Page<KnownDatasetItem>>
+  /** All of them in order of index, read in large pages. */
+  allItems(id: string): AsyncGenerator<KnownDatasetItem>
   /** Those of `indices` that there are; in order of index. */
   items(id: string, indices: readonly number[]): Promise<readonly DatasetItemRecord[]>
   /** The same, with the names of the labels, in one statement. Nothing when there is no data set of this content. */
@@ -65,8 +90,12 @@ export interface DatasetItems {
 }
 
 export function datasetCatalog(prisma: PrismaClient): DatasetCatalog {
-  const get: DatasetCatalog['get'] = async (id) => (await prisma.dataset.findUnique({ where: { id } })) ?? undefined
-  const ofHash: DatasetCatalog['ofHash'] = async (hash) => (await prisma.dataset.findUnique({ where: { hash } })) ?? undefined
+  const found = async (where: Prisma.DatasetWhereUniqueInput) => {
+    const row = await prisma.dataset.findUnique({ where })
+    return row ? recordOf(row) : undefined
+  }
+  const get: DatasetCatalog['get'] = (id) => found({ id })
+  const ofHash: DatasetCatalog['ofHash'] = (hash) => found({ hash })
 
   return {
     get,
@@ -84,15 +113,22 @@ export function datasetCatalog(prisma: PrismaClient): DatasetCatalog {
         }),
         prisma.dataset.count({ where: filter }),
       ])
-      return pageOf(rows, { limit, totalCount, list: LIST, key: (dataset: Dataset) => [dataset.id], item: (dataset) => dataset })
+      return pageOf(rows, { limit, totalCount, list: LIST, key: ({ id }) => [id], item: recordOf })
     },
 
     async ids() {
       return (await prisma.dataset.findMany({ select: { id: true }, orderBy: { id: 'asc' } })).map(({ id }) => id)
     },
 
-    async register({ items, classNames, name, ...dataset }) {
-      const data = { ...dataset, name: storableText(name), classNames: classNames.map(storableText), nItems: items.length }
+    async register({ items, classNames, name, nClasses, report, ...dataset }) {
+      const data = {
+        ...dataset,
+        name: storableText(name),
+        classNames: classNames.map(storableText),
+        nClasses: nClasses ?? (classNames.length > 0 ? classNames.length : null),
+        nItems: items.length,
+        report: report === undefined ? Prisma.DbNull : (storableJson(report) as Prisma.InputJsonObject),
+      }
       await prisma.$transaction(
         async (transaction) => {
           const { count } = await transaction.dataset.createMany({ data: [data], skipDuplicates: true })
@@ -107,12 +143,25 @@ export function datasetCatalog(prisma: PrismaClient): DatasetCatalog {
       throw new EngineError('INPUT_INVALID', { path: 'id', problem: `"${dataset.id}" is the id of another data set. Choose another.` })
     },
 
+    itemPage: (id, request) => pageOfItems(prisma, id, request),
+
+    async *allItems(datasetId) {
+      for (let from = 0; ; ) {
+        const where = { datasetId, index: { gte: from } }
+        const rows = await prisma.datasetItem.findMany({ where, orderBy: { index: 'asc' }, take: CHUNK })
+        yield* rows.map(itemOf)
+        if (rows.length < CHUNK) return
+        from = rows.at(-1)!.index + 1
+      }
+    },
+
     async items(datasetId, indices) {
       const rows = await prisma.datasetItem.findMany({
         where: { datasetId, index: { in: [...new Set(indices)] } },
         orderBy: { index: 'asc' },
+        select: itemColumns,
       })
-      return rows.map(({ index, name, imageId, label }) => ({ index, name, imageId, label }))
+      return rows
     },
 
     async itemsOf({ id, hash }, indices) {
@@ -123,7 +172,7 @@ export function datasetCatalog(prisma: PrismaClient): DatasetCatalog {
           items: {
             where: { index: { in: [...new Set(indices)] } },
             orderBy: { index: 'asc' },
-            select: { index: true, name: true, imageId: true, label: true },
+            select: itemColumns,
           },
         },
       })
@@ -136,18 +185,6 @@ export function datasetCatalog(prisma: PrismaClient): DatasetCatalog {
   }
 }
 
-interface ItemRows {
-  readonly datasetId: string
-  readonly items: NewDataset['items']
-  /** Index of the first. */
-  readonly start: number
-}
-
-/** As one JSON value: ten thousand rows as parameters each would take Prisma seconds. */
-async function insertItems(prisma: Prisma.TransactionClient, { datasetId, items, start }: ItemRows): Promise<void> {
-  const rows = items.map(({ name, imageId, label }) => ({ name: storableText(name), imageId, label }))
-  await prisma.$executeRaw`
-    insert into dataset_items (dataset_id, index, name, image_id, label)
-    select ${datasetId}, ${start}::int + n::int - 1, row->>'name', row->>'imageId', (row->>'label')::int
-    from jsonb_array_elements(${JSON.stringify(rows)}::jsonb) with ordinality as given (row, n)`
+function recordOf({ report, nClasses, ...row }: Dataset): DatasetRecord {
+  return { ...row, nClasses, report: report as DatasetReport | null }
 }

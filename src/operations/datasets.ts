@@ -68,9 +68,9 @@ export const dataset = defineOperation({
   },
 })
 
-function describeDataset({ id, name, hash, nItems, classNames, description, license, createdAt }: DatasetRecord) {
+export function describeDataset({ id, name, hash, nItems, nClasses, classNames, description, license, createdAt }: DatasetRecord) {
   return {
-    ...{ id, name, hash, nItems, nClasses: classNames.length, classNames: [...classNames], description, license },
+    ...{ id, name, hash, nItems, nClasses: nClasses ?? classNames.length, classNames: [...classNames], description, license },
     createdAt: createdAt.toISOString(),
   }
 }

@@ -48,6 +48,8 @@ export interface Caption {
 export type PictureSource =
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
+  /** Kept elsewhere, and fetched each time. */
+  | { readonly kind: 'stored'; readonly read: () => Promise<Uint8Array> }
   | { readonly kind: 'drawn'; readonly draw: () => Pixels }
 
 /** What was found while a data set was opened and is not in it, or is in it twice. Never silent: a run's folder holds it. */

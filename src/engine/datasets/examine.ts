@@ -117,8 +117,17 @@ async function digestOf(source: PictureSource, { check, limits }: ExamineOptions
   return createHash('sha256').update(bytes).digest('hex')
 }
 
-export function bytesOf(source: Exclude<PictureSource, { kind: 'drawn' }>): Promise<Uint8Array> {
-  return source.kind === 'file' ? readFile(source.path) : Promise.resolve(source.bytes)
+export async function bytesOf(source: Exclude<PictureSource, { kind: 'drawn' }>): Promise<Uint8Array> {
+  switch (source.kind) {
+    case 'file':
+      return readFile(source.path)
+    case 'stored':
+      return source.read()
+    case 'bytes':
+      return source.bytes
+    default:
+      return source satisfies never
+  }
 }
 
 /** Without the picture's own preamble, and without paths: of a failed system call its code. */
