@@ -3,7 +3,7 @@
  * got since, and what was measured of it.
  */
 
-import type { Prisma, PrismaClient } from '../../generated/prisma/client.js'
+import type { Prisma, PrismaClient, Sae } from '../../generated/prisma/client.js'
 import { headlinesOf, metricRecordOf, rowOfMetric } from '../metric-rows.js'
 import { rowOfSae } from '../sae-rows.js'
 import { imagenetValidation, publishedEntries, publishedHash, publishedModels } from './published-saes.js'
@@ -37,19 +37,22 @@ async function seed(prisma: Prisma.TransactionClient): Promise<void> {
   await prisma.dataset.createMany({ data: [{ ...imagenetValidation, classNames: [] }], skipDuplicates: true })
 
   const ids = publishedEntries.map(({ sae }) => sae.id)
-  const there = await prisma.sae.findMany({ where: { id: { in: ids } }, select: { id: true } })
   const rows = publishedEntries.map(({ sae, metrics }) => ({ ...rowOfSae(sae, ''), ...headlinesOf(metrics) }))
+  const there = await prisma.sae.findMany({ where: { id: { in: ids } } })
   await prisma.sae.createMany({ data: rows, skipDuplicates: true })
   await prisma.metricValue.deleteMany({ where: { saeId: { in: ids }, source: 'published' } })
   await prisma.metricValue.createMany({
     data: publishedEntries.flatMap(({ sae, metrics }) => metrics.map((value) => rowOfMetric(sae.id, value))),
   })
-  for (const { id } of there) await renew(prisma, rows.find((row) => row.id === id)!)
-}
+  if (there.length === 0) return
 
-/** An entry of an earlier version: what is downloaded, its files know better. */
-async function renew(prisma: Prisma.TransactionClient, row: Prisma.SaeUncheckedCreateInput): Promise<void> {
-  await prisma.sae.updateMany({ where: { id: row.id, folder: null }, data: row })
-  const values = await prisma.metricValue.findMany({ where: { saeId: row.id } })
-  await prisma.sae.update({ where: { id: row.id }, data: headlinesOf(values.map(metricRecordOf)) })
+  const values = await prisma.metricValue.findMany({ where: { saeId: { in: ids } } })
+  for (const existing of there) {
+    const { id } = existing
+    const headlines = headlinesOf(values.filter(({ saeId }) => saeId === id).map(metricRecordOf))
+    // what is downloaded, its files know better
+    const wanted = existing.folder === null ? { ...rows.find((row) => row.id === id), ...headlines } : headlines
+    const isSame = Object.entries(wanted).every(([column, value]) => existing[column as keyof Sae] === value)
+    if (!isSame) await prisma.sae.update({ where: { id }, data: wanted })
+  }
 }
