@@ -10,6 +10,8 @@ import { pathToFileURL } from 'node:url'
 const demo = (...parts) => path.join(import.meta.dirname, ...parts)
 const readJson = (file) => JSON.parse(fs.readFileSync(file, 'utf8'))
 const CURVE = 'curve.svg'
+/** Of an SAE's curves, what its card shows. */
+const curvesShown = ['loss', 'explainedVariance', 'l0', 'deadShare']
 
 export async function place({ models, saes }) {
   for (const id of models) {
@@ -32,7 +34,8 @@ async function placeSaes({ run, model, measured, license, credits }) {
     writeJson(path.join(target, 'metrics.json'), { ...how, dataset: data, metrics })
     const own = Object.entries(curves).flatMap(([name, values]) => {
       if (name === 'step') return [[name, values]]
-      return name.startsWith(`${id}/`) ? [[name.slice(id.length + 1), values]] : []
+      const [own, quantity] = [name.startsWith(`${id}/`), name.slice(id.length + 1)]
+      return own && curvesShown.includes(quantity) ? [[quantity, values]] : []
     })
     fs.writeFileSync(path.join(target, CURVE), plotCurves(Object.fromEntries(own), { title: id }))
     fs.writeFileSync(path.join(target, 'README.md'), saeCard({ id, model, metrics, data, license, credits }))
