@@ -2,6 +2,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { registerInPlace } from '../../src/catalog/import/register-in-place.js'
+import { registerSaesInPlace } from '../../src/catalog/import/register-saes-in-place.js'
 import { startTestServer, type TestServer } from '../server/test-server.js'
 import { type Example, examplesOf } from './commands.js'
 
@@ -11,12 +12,14 @@ const examples = examplesOf(fs.readFileSync(path.join(root, 'README.md'), 'utf8'
 let server: TestServer
 beforeAll(async () => {
   server = await startTestServer()
-  await registerInPlace(path.join(root, 'demo/models'), 'demo/models', { catalog: server.catalog, inspect: server.host.inspect })
+  const { catalog, host } = server
+  await registerInPlace(path.join(root, 'demo/models'), 'demo/models', { catalog, inspect: host.inspect })
+  await registerSaesInPlace(path.join(root, 'demo/saes'), 'demo/saes', { catalog, inspectSae: host.inspectSae, license: 'cc-by-sa-4.0' })
 })
 afterAll(() => server.close())
 
 test('the README shows the calls it promises', () => {
-  expect(examples.map(({ path }) => path)).toEqual(['/v1/images', '/v1/forward', '/graphql', '/v1/images', '/v1/forward'])
+  expect(examples.map(({ path }) => path)).toEqual(['/v1/images', '/v1/forward', '/graphql', '/v1/images', '/v1/forward', '/v1/features'])
 })
 
 test('every call of the README answers what the README shows', async () => {
