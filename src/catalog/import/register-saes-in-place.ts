@@ -20,7 +20,7 @@ import { selectSaeFiles } from './select-sae-files.js'
 const METRICS = 'metrics.json'
 
 interface Options {
-  readonly catalog: Pick<Catalog, 'models' | 'saes' | 'metrics'>
+  readonly catalog: Pick<Catalog, 'models' | 'saes' | 'metrics' | 'datasets'>
   readonly inspectSae: (source: SaeSource, signal?: AbortSignal) => Promise<SaeDescription>
   readonly license: string
   readonly signal?: AbortSignal
@@ -63,20 +63,32 @@ async function registerOne(id: string, { folder, modelId, place, options }: Plac
   if (existing && (existing.provenance.kind !== 'folder' || existing.provenance.name !== place)) return undefined
   const needed = await neededOf(folder, selectSaeFiles(await listFiles(folder), folder))
   const files = await recordsOf(folder, needed.names, signal)
-  if (existing?.download?.folder === folder && identityOf(existing.download.files) === identityOf(files)) return undefined
+  const metrics = await readMetrics(path.join(folder, METRICS), catalog.datasets)
+  if (existing?.download?.folder === folder && identityOf(existing.download.files) === identityOf(files)) {
+    await putNew(id, metrics, catalog.metrics)
+    return undefined
+  }
   const description = await inspectSae({ key: `${id}@${identityOf(files)}`, folder, overrides: {} }, signal)
   if (existing) await catalog.saes.remove(id)
   const weights = files.find((file) => file.path === description.files.weights)!
   const facts = saeFacts(description, { modelId, provenance, license, source: 'demo' })
   const download = { folder, files, weightsSha256: weights.sha256, weightBytes: weights.bytes, description }
   const sae = await catalog.saes.create({ id, ...facts, download })
-  const metrics = await readMetrics(path.join(folder, METRICS))
-  if (metrics.length > 0) await catalog.metrics.put(id, metrics)
+  await catalog.metrics.put(id, metrics)
   return sae
 }
 
-/** As `refract evaluate` writes them. Nothing where there is no such file. */
-async function readMetrics(file: string): Promise<MetricValueRecord[]> {
+/** Those that were measured anew since they were put there. */
+async function putNew(id: string, metrics: readonly MetricValueRecord[], catalog: Catalog['metrics']): Promise<void> {
+  const known = await catalog.list({ saeId: id })
+  const isKnown = ({ metric, value, codeVersion }: MetricValueRecord) =>
+    known.some((other) => other.metric === metric && other.value === value && other.codeVersion === codeVersion)
+  const fresh = metrics.filter((value) => !isKnown(value))
+  if (fresh.length > 0) await catalog.put(id, fresh)
+}
+
+/** As `refract evaluate` writes them, of the data set with the same content where that is registered. Nothing where there is no such file. */
+async function readMetrics(file: string, datasets: Catalog['datasets']): Promise<MetricValueRecord[]> {
   const text = await fs.readFile(file, 'utf8').catch(() => undefined)
   if (text === undefined) return []
   const { codeVersion, backend, dtype, dataset, metrics } = JSON.parse(text) as {
@@ -86,9 +98,10 @@ async function readMetrics(file: string): Promise<MetricValueRecord[]> {
     readonly dataset: { readonly name: string; readonly hash: string }
     readonly metrics: readonly Pick<MetricValueRecord, 'metric' | 'version' | 'value' | 'low' | 'high' | 'flags' | 'n'>[]
   }
+  const registered = await datasets.ofHash(dataset.hash)
   const circumstances = {
     source: 'measured',
-    dataset: { id: slugPart(dataset.name), hash: dataset.hash },
+    dataset: { id: registered?.id ?? slugPart(dataset.name), hash: dataset.hash },
     seed: null,
     ...{ dtype, backend, codeVersion, measuredAt: null },
   } as const
