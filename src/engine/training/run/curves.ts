@@ -7,16 +7,13 @@ import fs, { type FileHandle } from 'node:fs/promises'
 import path from 'node:path'
 import { writeFileAtomically } from '../../io/atomic-write.js'
 import { storageError } from '../../io/storage-errors.js'
-import { plotCurves } from './plot.js'
+import { type CurveColumns, plotCurves } from './plot.js'
 
 /** What was measured at a step (updates done so far). A number that is not finite is written as null. */
 export interface CurvePoint {
   readonly step: number
   readonly numbers: Readonly<Record<string, number>>
 }
-
-/** Columns of equal length; null where nothing was measured. */
-export type CurveColumns = Readonly<Record<string, readonly (number | null)[]>>
 
 const linesName = 'curves.jsonl'
 

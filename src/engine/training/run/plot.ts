@@ -6,7 +6,9 @@
 
 import { type Axis, extent, label, linearAxis, logAxis, padded } from '../../plots/axes.js'
 import { escaped, rounded, svgDocument } from '../../plots/svg.js'
-import type { CurveColumns } from './curves.js'
+
+/** Columns of equal length; null where nothing was measured. */
+export type CurveColumns = Readonly<Record<string, readonly (number | null)[]>>
 
 export interface PlotOptions {
   readonly title: string
