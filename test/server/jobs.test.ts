@@ -20,6 +20,20 @@ beforeEach(async () => {
   await server.catalog.prisma.$executeRaw`delete from jobs`
 })
 
+const trainingJob = {
+  recipe: 'model',
+  config: {
+    model: { nLayers: 1, dModel: 16, nHeads: 2, imageSize: 16, patchSize: 8 },
+    data: { train: { kind: 'circle' } },
+    ...{ batchSize: 8, steps: 10 },
+  },
+}
+const trainedSae = { name: 'first', hookPoint: 'blocks.0.hook_resid_post', architecture: 'topk', k: 2, expansionFactor: 2 }
+const saeJob = (changes: object = {}) => ({
+  kind: 'train-sae',
+  input: { config: { model: testModels.clip, data: { kind: 'circle' }, saes: [trainedSae], steps: 4, ...changes } },
+})
+
 const anImport = { kind: 'import', input: { source: 'org/name', revision: 'main' } }
 const make = async (body: unknown = anImport, headers: Record<string, string> = {}) =>
   (await post(server.app, '/v1/jobs', body, headers)).json()
@@ -100,11 +114,14 @@ describe('a job over REST', () => {
     ['a misspelt field', { kind: 'import', input: { sorce: 'a/b' } }, 'input.sorce', /Did you mean "source"/],
     ['no input', { kind: 'import' }, 'input', /missing/],
     ['what is neither a folder nor a repository', { kind: 'import', input: { source: 'no such thing!' } }, 'source', /neither a folder/],
+    ['a name that is taken', { kind: 'train-model', input: { ...trainingJob, id: testModels.clip } }, 'input.id', /there is such a model/],
+    ['a name that is none', { kind: 'train-model', input: { ...trainingJob, id: 'A model' } }, 'input.id', /cannot be a model's id/],
+    ['a model that is not there', saeJob({ model: 'no-such-model' }), 'input.config.model', /neither a catalogued model nor a folder/],
     [
-      'a name that is taken',
-      { kind: 'train-model', input: { recipe: 'model', config: {}, id: testModels.clip } },
-      undefined,
-      /there is such a model/,
+      'a hook point that the model does not have',
+      saeJob({ saes: [{ ...trainedSae, hookPoint: 'blocks.0.hook_resid_pst' }] }),
+      'input.config.saes[0].hookPoint',
+      /nearest is "blocks\.0\.hook_resid_p/,
     ],
     [
       'a character that cannot be stored',
@@ -132,6 +149,32 @@ describe('a job over REST', () => {
     const { detail, errors } = response.json()
     expect(`${detail} ${JSON.stringify(errors)}`).toMatch(message)
     if (path !== undefined) expect(errors?.[0]?.path ?? detail).toContain(path)
+  })
+
+  test.each([
+    [
+      'train-model',
+      { recipe: 'model', config: { ...trainingJob.config, steps: 0, batchSize: 'many', optimiser: {} }, id: testModels.clip },
+      ['input.config.batchSize', 'input.config.optimiser', 'input.config.steps', 'input.id'],
+      400,
+    ],
+    ['train-model', { recipe: 'clip', config: { steps: 5, batchSize: 2 } }, ['input.config.data', 'input.config.model'], 422],
+    [
+      'train-sae',
+      { config: { ...saeJob().input.config, positions: 'some', saes: [{ ...trainedSae, hookPoint: 'nowhere', k: 'few' }] } },
+      ['input.config.positions', 'input.config.saes[0].hookPoint', 'input.config.saes[0].k'],
+      422,
+    ],
+  ])('%s with a configuration that is wrong names everything that is, and makes no job', async (kind, input, paths, status) => {
+    const response = await post(server.app, '/v1/jobs', { kind, input })
+    expect(
+      response
+        .json()
+        .errors?.map(({ path }: { path: string }) => path)
+        .sort(),
+    ).toEqual(paths)
+    expect(response.statusCode).toBe(status)
+    expect((await get(server.app, '/v1/jobs')).json().totalCount).toBe(0)
   })
 
   test('that is none is a 404, whatever its id looks like', async () => {

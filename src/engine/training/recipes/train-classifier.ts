@@ -18,8 +18,8 @@ import { type RecipeOptions, type RecipeResult, readSeed } from './recipe.js'
 import { modelOptimizer, readLength, readOptimizer, readPatchDropout, readRun, readSchedule, runSetting, stepsOf } from './run-fields.js'
 import { readExport, writeTrained } from './write-trained.js'
 
-function read(config: unknown) {
-  const fields = new StrictFields(config, '')
+function read(config: unknown, at = '') {
+  const fields = new StrictFields(config, at)
   const model = fields.section('model')
   if (model === undefined && !fields.has('model')) fields.problem('model', 'is missing; expected an architecture')
   const read = {
@@ -38,6 +38,15 @@ function read(config: unknown) {
   }
   fields.check()
   return read
+}
+
+/**
+ * Before anything is opened.
+ * @param at  what problems call the configuration; nothing unless given
+ * @throws CONFIG_INVALID with every problem of the configuration
+ */
+export function checkClassifierConfig(config: unknown, at?: string): void {
+  read(config, at)
 }
 
 /** @throws CONFIG_INVALID with every problem of the configuration; what opening the data, training and writing throw */

@@ -22,8 +22,8 @@ import { type RecipeOptions, type RecipeResult, readSeed } from './recipe.js'
 import { modelOptimizer, readLength, readOptimizer, readPatchDropout, readRun, readSchedule, runSetting, stepsOf } from './run-fields.js'
 import { readExport, writeTrained } from './write-trained.js'
 
-function read(config: unknown) {
-  const fields = new StrictFields(config, '')
+function read(config: unknown, at = '') {
+  const fields = new StrictFields(config, at)
   const model = fields.section('model')
   if (model === undefined && !fields.has('model')) fields.problem('model', 'is missing; expected { embeddingSize, vision, text }')
   const dEmbed = model?.number('embeddingSize', { min: 1, max: 65_536, integer: true }) ?? 1
@@ -59,6 +59,15 @@ function read(config: unknown) {
 function readQuestions(section: StrictFields | undefined): ZeroShotQuestion[] {
   const questions = section?.sections('zeroShot') ?? []
   return questions.map((question) => ({ facet: question.string('facet'), templates: readTemplates(question) }))
+}
+
+/**
+ * Before anything is opened.
+ * @param at  what problems call the configuration; nothing unless given
+ * @throws CONFIG_INVALID with every problem of the configuration
+ */
+export function checkClipConfig(config: unknown, at?: string): void {
+  read(config, at)
 }
 
 /** @throws CONFIG_INVALID with every problem of the configuration; what opening the data, training and writing throw */

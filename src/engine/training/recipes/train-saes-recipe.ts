@@ -9,8 +9,9 @@ import { createBatches } from '../../datasets/batches.js'
 import { named } from '../../datasets/dataset.js'
 import { readDataset } from '../../datasets/open-dataset.js'
 import { loadModel } from '../../models/load.js'
-import type { VisionConfig } from '../../models/model.js'
+import type { HookPointInfo, VisionConfig } from '../../models/model.js'
 import { createRandom } from '../../random.js'
+import { fitProblems } from '../../saes/fit-model.js'
 import { checkSaeLayout, saveSae } from '../../saes/save-sae.js'
 import { StrictFields } from '../../strict-fields.js'
 import type { Tensor } from '../../tensor.js'
@@ -20,17 +21,19 @@ import { openActivationSource, type Positions, readName } from '../saes/activati
 import { type TrainedSae, trainSaes } from '../saes/train-saes.js'
 import { type RecipeOptions, type RecipeResult, readSeed } from './recipe.js'
 import { readLength, readRun, readSchedule, runSetting, stepsOf } from './run-fields.js'
-import { readSae } from './sae-fields.js'
+import { readSae, type SaeFields } from './sae-fields.js'
 
 const layouts = ['refract', 'vit-prisma', 'sae-lens'] as const
 
-function read(config: unknown) {
-  const fields = new StrictFields(config, '')
+/** @param hookPoints  of the model, where they are known: then the SAEs are held against them, too */
+function read(config: unknown, { at = '', hookPoints }: { at?: string; hookPoints?: readonly HookPointInfo[] } = {}) {
+  const fields = new StrictFields(config, at)
   const data = fields.section('data')
   if (data === undefined && !fields.has('data')) fields.problem('data', 'is missing; expected a data set')
-  const saes = (fields.sections('saes') ?? []).map(readSae)
+  const sections = fields.sections('saes') ?? []
+  const saes = sections.map(readSae)
   if (!fields.has('saes')) fields.problem('saes', 'is missing; expected a list of SAEs')
-  const twice = saes.find(({ name }, index) => saes.some((other, at) => at < index && other.name === name))
+  const twice = saes.find(({ name }, index) => saes.some((other, place) => place < index && other.name === name))
   if (twice) fields.problem('saes', `two of them have the name "${twice.name}"`)
   const count = { min: 1, max: 2 ** 24, integer: true } as const
   const read = {
@@ -51,8 +54,28 @@ function read(config: unknown) {
     run: readRun(fields.section('run')),
     layout: fields.choice('layout', layouts, 'refract'),
   }
+  if (hookPoints) for (const [index, sae] of saes.entries()) reportMisfit(sae, hookPoints, sections[index]!)
   fields.check()
   return read
+}
+
+function reportMisfit(sae: SaeFields, hookPoints: readonly HookPointInfo[], section: StrictFields): void {
+  // said already
+  if (sae.reads.some(({ hookPoint }) => hookPoint === '')) return
+  const { config } = sae.plan(sae.reads.map(({ hookPoint }) => widthOf(hookPoints.find(({ name }) => name === hookPoint))))
+  for (const problem of fitProblems(config, hookPoints)) section.problem('hookPoint', problem)
+}
+
+const widthOf = (hookPoint: HookPointInfo | undefined) => Number(hookPoint?.shape.at(-1) ?? 1)
+
+/**
+ * Before anything is opened.
+ * @param options.at  what problems call the configuration; nothing unless given
+ * @param options.hookPoints  of the model, where it is known
+ * @throws CONFIG_INVALID with every problem of the configuration
+ */
+export function checkSaesConfig(config: unknown, options: { readonly at?: string; readonly hookPoints?: readonly HookPointInfo[] }): void {
+  read(config, options)
 }
 
 /** @throws CONFIG_INVALID with every problem of the configuration; what loading the model, opening the data, training and writing throw */

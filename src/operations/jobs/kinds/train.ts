@@ -4,19 +4,22 @@
  * a name that is taken costs no training.
  */
 
+import fs from 'node:fs/promises'
 import path from 'node:path'
 import { type Static, Type } from 'typebox'
-import type { Catalog } from '../../../catalog/catalog.js'
+import type { Catalog, ModelRecord } from '../../../catalog/catalog.js'
 import { importModel } from '../../../catalog/import/import-model.js'
+import { importTrainedSaes } from '../../../catalog/import/import-trained-saes.js'
 import { checkedSlug } from '../../../catalog/import/slug.js'
 import { EngineError } from '../../../engine/errors.js'
 import { describeModel } from '../../../engine/models/load.js'
 import type { RecipeOptions, RecipeResult } from '../../../engine/training/recipes/recipe.js'
-import { trainClassifier } from '../../../engine/training/recipes/train-classifier.js'
-import { trainClip } from '../../../engine/training/recipes/train-clip.js'
-import { trainSaesRecipe } from '../../../engine/training/recipes/train-saes-recipe.js'
+import { checkClassifierConfig, trainClassifier } from '../../../engine/training/recipes/train-classifier.js'
+import { checkClipConfig, trainClip } from '../../../engine/training/recipes/train-clip.js'
+import { checkSaesConfig, trainSaesRecipe } from '../../../engine/training/recipes/train-saes-recipe.js'
 import type { Progress } from '../../../engine/training/run/training-run.js'
 import { version } from '../../capabilities.js'
+import { Problems } from '../../errors.js'
 import { defineJobKind, type JobContext, type Json } from '../job-kind.js'
 
 type Train = (config: unknown, options: RecipeOptions) => Promise<RecipeResult>
@@ -27,7 +30,13 @@ const TrainingConfig = Type.Unsafe<Readonly<Record<string, unknown>>>({
   description: 'As in docs/training.md, in JSON. Relative paths are resolved against DATA_DIR.',
 })
 
-const recipes = { model: trainClassifier, clip: trainClip } as const satisfies Record<string, Train>
+const recipes = {
+  model: { check: checkClassifierConfig, train: trainClassifier },
+  clip: { check: checkClipConfig, train: trainClip },
+} as const satisfies Record<string, { check(config: unknown, at: string): void; train: Train }>
+
+/** What problems of a configuration are said to be in. */
+const AT = 'input.config'
 
 const TrainModelInput = Type.Object(
   {
@@ -50,17 +59,30 @@ export const trainModelJob = defineJobKind({
   name: 'train-model',
   summary: 'Train a vision transformer or a CLIP, as `refract train model` and `refract train clip` do',
   input: TrainModelInput,
-  example: { recipe: 'model', config: { data: { train: { kind: 'circle' } }, batchSize: 32, steps: 100 }, id: 'my-model' },
+  example: {
+    recipe: 'model',
+    config: {
+      model: { nLayers: 2, dModel: 64, nHeads: 4, imageSize: 32, patchSize: 8 },
+      data: { train: { kind: 'circle' } },
+      batchSize: 32,
+      steps: 100,
+    },
+    id: 'my-model',
+  },
   place: 'data-folder',
   // configurations name folders of this machine
   scope: () => 'admin',
 
-  async check({ id }, { catalog }) {
-    if (id !== undefined && (await catalog.models.get(checkedSlug(id)))) throw taken(id)
+  async check({ recipe, config, id }, { catalog }) {
+    const problems = new Problems()
+    problems.collect(AT, () => recipes[recipe].check(config, AT))
+    const slug = id === undefined ? undefined : problems.collect('input.id', () => checkedSlug(id))
+    if (slug !== undefined && (await catalog.models.get(slug))) problems.add('input.id', taken(slug))
+    problems.throwIfAny()
   },
 
   plan: async (): Promise<readonly null[]> => [null],
-  run: (_shard, { recipe, config }, context) => train(recipes[recipe], config, context),
+  run: (_shard, { recipe, config }, context) => train(recipes[recipe].train, config, context),
 
   async finish(parts, { id }, context): Promise<Json> {
     const trained = (await parts.merged()) as Trained
@@ -88,33 +110,78 @@ export const trainSaeJob = defineJobKind({
   name: 'train-sae',
   summary: "Train SAEs and transcoders on a model's activations, as `refract train sae` does",
   input: TrainSaeInput,
-  example: { config: { model: 'emoji-clip', data: { kind: 'circle' }, saes: [], steps: 100 } },
+  example: {
+    config: {
+      model: 'emoji-clip',
+      data: { kind: 'folder', folder: 'pictures' },
+      saes: [{ name: 'middle', hookPoint: 'blocks.3.hook_resid_post', architecture: 'topk', k: 32, expansionFactor: 8 }],
+      steps: 10_000,
+    },
+  },
   place: 'data-folder',
   scope: () => 'admin',
   uses: ({ config }) => (typeof config.model === 'string' ? [`model:${config.model}`] : []),
 
-  async check(input, { catalog }) {
-    await withModelFolder(input, catalog)
+  async check({ config }, { catalog, config: { dataDir } }) {
+    const model = await catalogued(config, catalog)
+    const problems = new Problems()
+    if (model) problems.collect(AT, () => requireUnprocessed(model))
+    else if (typeof config.model === 'string' && !(await isFolder(path.resolve(dataDir, config.model)))) {
+      problems.add(`${AT}.model`, invalidModel(`"${config.model.slice(0, 100)}" is neither a catalogued model nor a folder`))
+    }
+    problems.collect(AT, () => checkSaesConfig(config, { at: AT, ...(model && { hookPoints: model.description.vision.hookPoints }) }))
+    problems.throwIfAny()
   },
 
   plan: async (): Promise<readonly null[]> => [null],
-  run: async (_shard, input, context) => train(trainSaesRecipe, await withModelFolder(input, context.catalog), context),
-  finish: async (parts, _input, context): Promise<Json> => ({ ...((await parts.merged()) as Trained), folder: runFolder(context) }),
+
+  async run(_shard, { config }, context) {
+    const model = await catalogued(config, context.catalog)
+    if (model) requireUnprocessed(model)
+    return train(trainSaesRecipe, model ? { ...config, model: model.folder } : config, context)
+  },
+
+  async finish(parts, { config: training }, context): Promise<Json> {
+    const trained = (await parts.merged()) as Trained
+    const folder = runFolder(context)
+    const { catalog, config, job, log, signal } = context
+    const model = await catalogued(training, catalog)
+    if (model === undefined) {
+      log(
+        'The model is not in the catalog, and so its SAEs are not, either: refract import brings the model, then the folders below "written".',
+      )
+      return { ...trained, folder, saes: [] }
+    }
+    const folders = trained.written.map((name) => path.join(folder, name))
+    const options = { modelId: model.id, training: job.id, catalog, config, signal }
+    const saes = await importTrainedSaes({
+      ...options,
+      folders,
+      onProgress: ({ step, what }) => context.progress(0, step === 'register' ? `registering ${what}` : undefined),
+    })
+    return { ...trained, folder, saes }
+  },
   merge: (left) => left,
 })
 
-/** `model` may be the id of a catalogued model: its folder then. */
-async function withModelFolder({ config }: Static<typeof TrainSaeInput>, catalog: Pick<Catalog, 'models'>) {
-  const model = typeof config.model === 'string' ? await catalog.models.get(config.model) : undefined
-  if (model === undefined) return config
-  if (model.processing.length > 0) {
-    throw new EngineError('INPUT_INVALID', {
-      path: 'input.config.model',
-      problem: `${model.id} is catalogued with weight processing (${model.processing.join(', ')}), and SAEs are trained on a model as its files have it. Import it again without, under another id.`,
-    })
-  }
-  return { ...config, model: model.folder }
+/** `model` may be the id of a catalogued model. */
+async function catalogued({ model }: Static<typeof TrainSaeInput>['config'], catalog: Pick<Catalog, 'models'>) {
+  return typeof model === 'string' ? catalog.models.get(model) : undefined
 }
+
+function requireUnprocessed({ id, processing }: ModelRecord): void {
+  if (processing.length === 0) return
+  throw invalidModel(
+    `${id} is catalogued with weight processing (${processing.join(', ')}), and SAEs are trained on a model as its files have it. Import it again without, under another id.`,
+  )
+}
+
+function invalidModel(problem: string): EngineError {
+  const place = `${AT}.model`
+  return new EngineError('INPUT_INVALID', { path: place, problem }, [{ path: place, message: problem }])
+}
+
+const isFolder = async (folder: string) => (await fs.stat(folder).catch(() => undefined))?.isDirectory() ?? false
 
 interface Trained {
   readonly steps: number
