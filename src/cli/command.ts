@@ -45,6 +45,11 @@ export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
+/** What was asked for was understood, and did not come about. */
+export class CommandFailed extends Error {
+  override readonly name = 'CommandFailed'
+}
+
 /** The command that `argv` begins with, and the rest. @throws UsageError */
 export function findCommand(commands: readonly Command[], argv: readonly string[]): { command: Command; rest: readonly string[] } {
   const words = argv.slice(0, 2).filter((word) => !word.startsWith('-'))

@@ -2,7 +2,7 @@
 
 import { type JobRecord, type JobState, jobStates } from '../catalog/jobs/job.js'
 import { describeJob } from '../operations/job.js'
-import { type Command, type CommandContext, UsageError } from './command.js'
+import { type Command, type CommandContext, CommandFailed, UsageError } from './command.js'
 import { openDatabase } from './database.js'
 import { table } from './table.js'
 
@@ -74,7 +74,8 @@ const watch = jobCommand(
       }
     }
     if (last?.state === 'succeeded') out.write(`${JSON.stringify(last.result, null, 2)}\n`)
-    else if (last?.state === 'failed') throw new UsageError(whatOf(last))
+    else if (last?.state === 'failed') throw new CommandFailed(whatOf(last))
+    else if (last?.state === 'cancelled') throw new CommandFailed(`${id} was cancelled.`)
   },
 )
 
