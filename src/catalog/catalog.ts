@@ -12,6 +12,7 @@ import type { DatasetCatalog } from './datasets.js'
 import type { ExplanationCatalog } from './explanations.js'
 import type { FeatureCatalog } from './feature-sets.js'
 import type { JobCatalog, JobLeases } from './jobs/job.js'
+import type { PartStore } from './jobs/part-store.js'
 import type { MetricCatalog } from './metric-values.js'
 import type { SaeCatalog } from './saes.js'
 import type { VectorCatalog } from './vectors.js'
@@ -126,6 +127,8 @@ export interface Catalog {
   readonly jobs: JobCatalog
   /** For workers. */
   readonly jobLeases: JobLeases
+  /** For workers: what shards result in. */
+  readonly jobParts: PartStore
   readonly blobs: BlobStore
   /** What workers must share to work on the same files: the names of the data folder and of the blob store. */
   readonly places: { readonly dataFolder: string; readonly blobs: string }

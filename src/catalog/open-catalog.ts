@@ -18,6 +18,7 @@ import { imageCatalog } from './images.js'
 import { openJobConnection } from './jobs/connection.js'
 import { jobCatalog } from './jobs/job-catalog.js'
 import { jobLeases } from './jobs/leases.js'
+import { folderPartStore, s3PartStore } from './jobs/part-store.js'
 import { metricCatalog } from './metric-catalog.js'
 import { modelCatalog } from './models.js'
 import { placeOf } from './place.js'
@@ -49,6 +50,7 @@ export async function openCatalog({ databaseUrl, dataDir, s3 }: CatalogPlaces): 
   const folder = path.resolve(dataDir)
   const bucket = s3 && (await openS3BlobStore(s3))
   const blobs = bucket ?? (await openBlobStore(folder))
+  const jobParts = s3 ? s3PartStore(s3) : folderPartStore(folder)
   const dataFolder = await placeOf(folder)
   const jobs = openJobConnection(databaseUrl)
   const adapter = new PrismaPg({
@@ -94,6 +96,7 @@ export async function openCatalog({ databaseUrl, dataDir, s3 }: CatalogPlaces): 
     vectors: vectorCatalog(prisma, baseModels),
     jobs: jobCatalog(jobs),
     jobLeases: jobLeases(jobs),
+    jobParts,
     blobs,
     places: { dataFolder, blobs: s3 ? s3PlaceName(s3) : dataFolder },
     prisma,
@@ -107,6 +110,7 @@ export async function openCatalog({ databaseUrl, dataDir, s3 }: CatalogPlaces): 
     async close() {
       await Promise.all([prisma.$disconnect(), jobs.close()])
       bucket?.close()
+      jobParts.close()
     },
   }
 }

@@ -24,6 +24,7 @@ export function s3Of({ blobStore, s3Endpoint, s3Region }: Pick<Config, 'blobStor
 
 const CONNECT_MS = 5000
 const REQUEST_MS = 120_000
+const REMOVALS_AT_ONCE = 16
 
 /** The name of a store: the same for everyone who uses it. */
 export function s3PlaceName({ url, endpoint }: S3Place): string {
@@ -37,20 +38,12 @@ export function s3PlaceName({ url, endpoint }: S3Place): string {
  */
 export async function openS3BlobStore(place: S3Place): Promise<BlobStore & { close(): void }> {
   // a library of many files that few need
-  const { GetObjectCommand, HeadBucketCommand, HeadObjectCommand, PutObjectCommand, S3Client } = await import('@aws-sdk/client-s3')
-  const { bucket, prefix } = bucketOf(place.url)
-  const client: S3Client = new S3Client({
-    region: place.region,
-    ...(place.endpoint !== '' && { endpoint: place.endpoint, forcePathStyle: true }),
-    // newer checksums than S3's own that other servers do not know; the key is a checksum
-    requestChecksumCalculation: 'WHEN_REQUIRED',
-    responseChecksumValidation: 'WHEN_REQUIRED',
-    requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: REQUEST_MS },
-  })
+  const { GetObjectCommand, HeadBucketCommand, HeadObjectCommand, PutObjectCommand } = await import('@aws-sdk/client-s3')
+  const client = await clientOf(place)
   const refusal = (error: unknown) => unavailable(error, place)
-  const objectOf = (sha256: string) => ({ Bucket: bucket, Key: `${prefix}sha256/${sha256.slice(0, 2)}/${sha256}` })
+  const objectOf = (sha256: string) => objectIn(place, sha256)
   try {
-    await client.send(new HeadBucketCommand({ Bucket: bucket }))
+    await client.send(new HeadBucketCommand({ Bucket: bucketOf(place.url).bucket }))
   } catch (error) {
     // who may read and write objects may often not ask about the bucket
     if (statusOf(error) !== 403) {
@@ -95,6 +88,40 @@ export async function openS3BlobStore(place: S3Place): Promise<BlobStore & { clo
 
     close: () => client.destroy(),
   }
+}
+
+/** What is not there is no error. @throws BLOBS_UNAVAILABLE */
+export async function removeS3Blobs(place: S3Place, hashes: readonly string[]): Promise<void> {
+  const { DeleteObjectCommand } = await import('@aws-sdk/client-s3')
+  const client = await clientOf(place)
+  try {
+    // one by one: removing many with one request needs a checksum that not every server knows
+    for (let start = 0; start < hashes.length; start += REMOVALS_AT_ONCE) {
+      const some = hashes.slice(start, start + REMOVALS_AT_ONCE)
+      await Promise.all(some.map((sha256) => client.send(new DeleteObjectCommand(objectIn(place, sha256)))))
+    }
+  } catch (error) {
+    throw unavailable(error, place)
+  } finally {
+    client.destroy()
+  }
+}
+
+async function clientOf({ region, endpoint }: S3Place): Promise<S3Client> {
+  const { S3Client } = await import('@aws-sdk/client-s3')
+  return new S3Client({
+    region,
+    ...(endpoint !== '' && { endpoint, forcePathStyle: true }),
+    // newer checksums than S3's own that other servers do not know; the key is a checksum
+    requestChecksumCalculation: 'WHEN_REQUIRED',
+    responseChecksumValidation: 'WHEN_REQUIRED',
+    requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: REQUEST_MS },
+  })
+}
+
+function objectIn({ url }: S3Place, sha256: string): { readonly Bucket: string; readonly Key: string } {
+  const { bucket, prefix } = bucketOf(url)
+  return { Bucket: bucket, Key: `${prefix}sha256/${sha256.slice(0, 2)}/${sha256}` }
 }
 
 function bucketOf(url: string): { bucket: string; prefix: string } {

@@ -76,6 +76,21 @@ describe('a job', () => {
     expect(await leases.claim(here)).toBeUndefined()
   })
 
+  test('leaves blobs of its shards until they are removed, and only when it has its result', async () => {
+    const job = await planned(3)
+    for (const blob of ['a', 'b', 'a']) await leases.commitPart(await take(), { blob: blob.repeat(64) })
+    expect(await leases.leftovers({ places: ['here'] })).toEqual([])
+    await leases.forgetLeftover(job.id)
+    expect(await leases.parts(job.id, { from: 0, limit: 1 })).toEqual([{ blob: 'a'.repeat(64) }])
+    await leases.commitResult(await take(), null)
+    const left = [{ jobId: job.id, blobs: ['a'.repeat(64), 'b'.repeat(64)] }]
+    expect(await leases.leftovers({ places: ['here'] })).toEqual(left)
+    expect(await leases.leftovers({ places: ['here'], jobId: job.id })).toEqual(left)
+    expect(await leases.leftovers({ places: ['elsewhere'] })).toEqual([])
+    await leases.forgetLeftover(job.id)
+    expect(await leases.leftovers({ places: ['here'] })).toEqual([])
+  })
+
   test('is left alone by workers of another place, another lane, or without its kind', async () => {
     await make()
     expect(await leases.claim({ ...here, places: ['elsewhere'] })).toBeUndefined()

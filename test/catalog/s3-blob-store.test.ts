@@ -6,6 +6,7 @@ import os from 'node:os'
 import path from 'node:path'
 import S3rver from 's3rver'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { s3PartStore } from '../../src/catalog/jobs/part-store.js'
 import { openS3BlobStore, s3PlaceName } from '../../src/catalog/s3-blob-store.js'
 
 let folder: string
@@ -44,6 +45,19 @@ test('the folder of a bucket is its own place', async () => {
   expect(s3PlaceName(place())).not.toBe(s3PlaceName(place('s3://pictures/elsewhere')))
   expect(s3PlaceName(place())).toBe(s3PlaceName(place('s3://pictures/refract')))
   for (const store of [one, other]) store.close()
+})
+
+test("results of shards are each job's own, and go without touching what is the same", async () => {
+  const [blobs, parts] = [await openS3BlobStore(place()), s3PartStore(place())]
+  const [one, other] = [await parts.ofJob('one'), await parts.ofJob('other')]
+  const bytes = Buffer.from('the same everywhere')
+  const sha256 = await one.put(bytes)
+  for (const store of [other, blobs]) await store.put(bytes)
+  await parts.remove('one', [sha256, '0'.repeat(64)])
+  expect(await one.get(sha256)).toBeUndefined()
+  for (const store of [other, blobs]) expect(Buffer.from((await store.get(sha256))!)).toEqual(bytes)
+  parts.close()
+  blobs.close()
 })
 
 test('damaged bytes are refused', async () => {

@@ -82,6 +82,12 @@ export interface ShardLease {
 
 export type PartRecord = { readonly json: Json } | { readonly blob: string }
 
+export interface Leftover {
+  readonly jobId: string
+  /** sha256 of each. */
+  readonly blobs: readonly string[]
+}
+
 /** `running`: go on. `cancelling`, `failed`: stop, nobody wants the result. `lost`: another process has it now. */
 export type Standing = 'running' | 'cancelling' | 'failed' | 'lost'
 
@@ -133,6 +139,10 @@ export interface JobLeases {
   fail(lease: ShardLease, failure: JobFailure): Promise<void>
   /** The results of the shards from `from`, in order. */
   parts(jobId: string, request: { readonly from: number; readonly limit: number }): Promise<readonly PartRecord[]>
+  /** Jobs that have succeeded and whose shards' blobs are still there, all of them or one; nobody reads those any more. */
+  leftovers(request: { readonly places: readonly string[]; readonly jobId?: string }): Promise<readonly Leftover[]>
+  /** They are removed. */
+  forgetLeftover(jobId: string): Promise<void>
   /** When the next shard that waits for its time, or whose holder may be dead, can be taken: milliseconds from now. */
   nextDueMs(request: Pick<ClaimRequest, 'places' | 'kinds'>): Promise<number | undefined>
   /** Calls `listener` whenever something may have changed, until closed. Not every change is told: look from time to time, too. */

@@ -120,6 +120,26 @@ export function jobLeases(connection: JobConnection): JobLeases {
       return rows.map(({ result, result_blob }) => (result_blob === null ? { json: result } : { blob: result_blob }))
     },
 
+    async leftovers({ places, jobId }) {
+      const rows = await connection.ask(
+        (sql) => sql<{ job_id: string; blobs: string[] }[]>`
+          select s.job_id, array_agg(distinct s.result_blob) as blobs
+          from job_shards s join jobs on jobs.id = s.job_id
+          where jobs.state = 'succeeded' and jobs.place = any(${[...places]}) and s.result_blob is not null
+            and ${jobId === undefined ? sql`true` : sql`s.job_id = ${jobId}`}
+          group by s.job_id`,
+      )
+      return rows.map(({ job_id, blobs }) => ({ jobId: job_id, blobs }))
+    },
+
+    forgetLeftover: async (jobId) => {
+      await connection.ask(
+        (sql) => sql`
+          update job_shards set result_blob = null from jobs
+          where job_id = ${jobId} and jobs.id = job_id and jobs.state = 'succeeded' and result_blob is not null`,
+      )
+    },
+
     async nextDueMs({ places, kinds }) {
       const [row] = await connection.ask(
         (sql) => sql<{ ms: number | null }[]>`

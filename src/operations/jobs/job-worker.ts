@@ -4,7 +4,9 @@
  */
 
 import { randomUUID } from 'node:crypto'
+import fs from 'node:fs/promises'
 import os from 'node:os'
+import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Catalog } from '../../catalog/catalog.js'
 import { isDatabaseAway } from '../../catalog/jobs/connection.js'
@@ -16,7 +18,7 @@ import type { JobKind } from './job-kind.js'
 import { LeaseKeeper } from './lease-keeper.js'
 
 export interface JobWorkerOptions {
-  readonly catalog: Pick<Catalog, 'jobLeases' | 'places'>
+  readonly catalog: Pick<Catalog, 'jobLeases' | 'jobParts' | 'places'>
   readonly config: Config
   /** What the processes open for themselves. */
   readonly places: CatalogPlaces
@@ -78,6 +80,19 @@ export function startJobWorker(options: JobWorkerOptions): JobWorker {
     waiting.add(wake)
     await sleep(ms, undefined, { signal: AbortSignal.any([closing.signal, woken.signal]) }).catch(() => {})
     waiting.delete(wake)
+  }
+
+  /** Removes what the shards of jobs left that have their result: of one, or of all whose workers died before they could. */
+  const tidy = async (jobId?: string): Promise<void> => {
+    try {
+      for (const left of await leases.leftovers({ places: request.places, ...(jobId !== undefined && { jobId }) })) {
+        await catalog.jobParts.remove(left.jobId, left.blobs)
+        await leases.forgetLeftover(left.jobId)
+      }
+    } catch (error) {
+      // the next worker that starts tries again
+      if (!isDatabaseAway(error)) complain(error)
+    }
   }
 
   const slot = async (lane: JobLane): Promise<void> => {
@@ -164,7 +179,10 @@ export function startJobWorker(options: JobWorkerOptions): JobWorker {
       case 'part':
         return void (await leases.commitPart(lease, end.part))
       case 'result':
-        return void (await leases.commitResult(lease, end.result))
+        if (!(await leases.commitResult(lease, end.result))) return
+        // stays where it holds anything
+        await fs.rmdir(path.join(options.config.dataDir, 'jobs', lease.jobId)).catch(() => {})
+        return tidy(lease.jobId)
       case 'stopped':
         return leases.release(lease)
       case 'failed':
@@ -179,6 +197,7 @@ export function startJobWorker(options: JobWorkerOptions): JobWorker {
     }
   }
 
+  const tidied = tidy()
   const running = (Object.entries(slots) as [JobLane, number][]).flatMap(([lane, n]) => Array.from({ length: n }, () => slot(lane)))
   return {
     get nRunning() {
@@ -186,7 +205,7 @@ export function startJobWorker(options: JobWorkerOptions): JobWorker {
     },
     async close() {
       closing.abort()
-      await Promise.all(running)
+      await Promise.all([...running, tidied])
       stopListening()
     },
   }

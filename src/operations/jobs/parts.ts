@@ -1,7 +1,7 @@
 /** The results of a job's shards, read as they are needed. */
 
-import type { BlobStore } from '../../catalog/blob-store.js'
 import type { JobLeases, PartRecord } from '../../catalog/jobs/job.js'
+import type { JobParts, PartStore } from '../../catalog/jobs/part-store.js'
 import { EngineError } from '../../engine/errors.js'
 import type { Json, Parts } from './job-kind.js'
 
@@ -11,18 +11,23 @@ export interface PartsOptions {
   readonly jobId: string
   readonly count: number
   readonly leases: Pick<JobLeases, 'parts'>
-  readonly blobs: BlobStore
+  readonly store: Pick<PartStore, 'ofJob'>
   readonly merge?: ((left: never, right: never) => Json | Uint8Array) | undefined
 }
 
-export function partsOf({ jobId, count, leases, blobs, merge }: PartsOptions): Parts<Json | Uint8Array> {
+export function partsOf({ jobId, count, leases, store, merge }: PartsOptions): Parts<Json | Uint8Array> {
+  let opened: Promise<JobParts> | undefined
+  const open = () => {
+    opened ??= store.ofJob(jobId)
+    return opened
+  }
   const read = async (record: PartRecord): Promise<Json | Uint8Array> => {
     if ('json' in record) return record.json
-    const bytes = await blobs.get(record.blob)
+    const bytes = await (await open()).get(record.blob)
     if (bytes !== undefined) return bytes
     throw new EngineError('FILE_INVALID', {
       file: `sha256:${record.blob}`,
-      problem: 'it is the result of a shard and is not in the blob store any more. Start the job again.',
+      problem: 'it is the result of a shard and is not there any more. Start the job again.',
     })
   }
   async function* inOrder(): AsyncGenerator<Json | Uint8Array> {

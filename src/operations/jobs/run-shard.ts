@@ -38,13 +38,18 @@ async function work(kind: JobKind, { jobId, stage, input: given, shard }: ShardL
     }
     case 'run': {
       const part = await kind.run(shard, input, context)
-      return { kind: 'part', part: part instanceof Uint8Array ? { blob: await context.blobs.put(part) } : { json: part } }
+      if (!(part instanceof Uint8Array)) return { kind: 'part', part: { json: part } }
+      return { kind: 'part', part: { blob: await (await context.catalog.jobParts.ofJob(jobId)).put(part) } }
     }
     case 'finish': {
       const count = (await context.catalog.jobs.get(jobId))?.nShards ?? 0
-      const { catalog, blobs } = context
+      const { catalog } = context
       const merge = kind.merge?.bind(kind)
-      const result: Json = await kind.finish(partsOf({ jobId, count, leases: catalog.jobLeases, blobs, merge }), input, context)
+      const result: Json = await kind.finish(
+        partsOf({ jobId, count, leases: catalog.jobLeases, store: catalog.jobParts, merge }),
+        input,
+        context,
+      )
       return { kind: 'result', result }
     }
     default:

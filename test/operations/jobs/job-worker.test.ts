@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import fs from 'node:fs/promises'
 import path from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { Catalog } from '../../../src/catalog/catalog.js'
@@ -70,6 +71,24 @@ describe('a worker', () => {
     work()
     expect(await follow(job.id)).toMatchObject({ state: 'succeeded', result: { total: sumOf(input), nShards: 5 }, nDone: 5, progress: 1 })
     expect((await logOf(job.id)).sort()).toEqual([0, 1, 2, 3, 4].map((n) => `terms ${n * 1000} to ${(n + 1) * 1000}`))
+  })
+
+  test("removes what shards left once the job has its result, a dead worker's too, and nothing of another job", async () => {
+    const input = { nShards: 2, each: 10 }
+    const [done, unfinished] = [await make('sum', input), await make('failing', { how: 'bug' })]
+    const kept = await (await catalog.jobParts.ofJob(unfinished.id)).put(Buffer.from('a part'))
+    const first = work()
+    expect(await follow(done.id)).toMatchObject({ state: 'succeeded' })
+    await first.close()
+    expect(await partFolders()).toEqual([unfinished.id])
+
+    // as if the worker had died with the result committed
+    const blob = await (await catalog.jobParts.ofJob(done.id)).put(Buffer.from('left'))
+    await catalog.prisma.$executeRaw`update job_shards set result_blob = ${blob} where job_id = ${done.id} and stage = 'run' and index = 0`
+    await work().close()
+    expect(await partFolders()).toEqual([unfinished.id])
+    expect(await (await catalog.jobParts.ofJob(unfinished.id)).get(kept)).toBeDefined()
+    await fs.rm(path.join(places.dataDir, 'parts', unfinished.id), { recursive: true })
   })
 
   test('says why a job was refused, and keeps the text of a bug for the log', async () => {
@@ -158,6 +177,9 @@ describe('a worker that is killed', () => {
     expect(children.filter(isAlive)).toEqual([])
   })
 })
+
+/** Jobs that have results of shards. */
+const partFolders = () => fs.readdir(path.join(places.dataDir, 'parts'))
 
 /** Lets what waits to be tried again be tried now. */
 async function retryNow(): Promise<void> {
