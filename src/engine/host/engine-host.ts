@@ -114,6 +114,8 @@ export async function createEngineHost(options: EngineHostOptions): Promise<Engi
     unload: (key) => memory.unload(key),
     run: (request, signal) => dispatcher.run(request, signal),
     codes: (request, signal) => dispatcher.codes(request, signal),
+    decoderRows: (request, signal) => dispatcher.decoderRows(request, signal),
+    decoderCosines: (request, signal) => dispatcher.decoderCosines(request, signal),
     inspectSae: (source, signal) => dispatcher.inspectSae(source, signal),
     unloadSae: (key) => memory.unloadSae(key),
     preprocess: (image, how, signal) => pictures.get(image, how, signal),

@@ -102,4 +102,8 @@ export interface EngineWorker {
   drop(program: string): Promise<void>
   /** A member that cannot be run has an error in its place; the others are run. */
   run(batch: Batch): Promise<BatchResult>
+  /** Rows of the decoder of an SAE that is loaded, `[latents, dOut]`. @throws INPUT_INVALID */
+  decoderRows(sae: string, latents: readonly number[]): Promise<Tensor<'float32'>>
+  /** Cosines of each row of an SAE's decoder, projected as a model's answer is, with unit vectors `[n, dEmbed]`: `[dSae, n]`. */
+  decoderCosines(loaded: { readonly model: string; readonly sae: string }, embeddings: Tensor<'float32'>): Promise<Tensor<'float32'>>
 }

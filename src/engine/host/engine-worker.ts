@@ -34,4 +34,6 @@ answerCalls<EngineWorker>(threadPort(), {
   compile: async (program) => engine().compile(program),
   drop: async (program) => engine().drop(program),
   run: async (batch) => engine().run(batch),
+  decoderRows: async (sae, latents) => engine().decoderRows(sae, latents),
+  decoderCosines: async (loaded, embeddings) => engine().decoderCosines(loaded, embeddings),
 })

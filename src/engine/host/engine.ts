@@ -7,11 +7,12 @@ import type { Backend, Program, ResidentWeights } from '../backends/backend.js'
 import { EngineError, invariant } from '../errors.js'
 import type { Graph } from '../graph/graph.js'
 import { describeModel, type LoadedTower, loadModel } from '../models/load.js'
-import type { ModelDescription, TowerDescription, TowerName } from '../models/model.js'
+import type { ModelDescription, TowerDescription, TowerName, VisionConfig } from '../models/model.js'
 import type { ClipTokenizer } from '../models/tokenizer.js'
 import { saePrefix } from '../saes/attach-saes.js'
 import { describeSae, loadSae, type SaeDescription } from '../saes/load-sae.js'
-import type { SaeConfig } from '../saes/sae.js'
+import type { Tensor } from '../tensor.js'
+import { DecoderReader, type ReadableSae } from './decoder-reader.js'
 import type { Batch, BatchResult, EngineWorker, Plan, Structure } from './engine-worker-calls.js'
 import { footprint } from './footprint.js'
 import type { ModelSource, SaeSource } from './host.js'
@@ -27,12 +28,8 @@ export interface ModelReader {
   readonly loadSae: typeof loadSae
 }
 
-interface ResidentSae {
-  readonly config: SaeConfig
-  readonly weights: ResidentWeights
-}
-
 interface ResidentTower {
+  readonly config: TowerDescription['config']
   readonly builtWith: ReturnType<typeof builtTowers>
   readonly weights: ResidentWeights
 }
@@ -56,12 +53,14 @@ export class Engine implements Omit<EngineWorker, 'start'> {
   readonly #backend: Backend
   readonly #reader: ModelReader
   readonly #models = new Map<string, ResidentModel>()
-  readonly #saes = new Map<string, ResidentSae>()
+  readonly #saes = new Map<string, ReadableSae>()
+  readonly #decoders: DecoderReader
   readonly #programs = new Map<string, PlannedProgram>()
 
   constructor(backend: Backend, reader: ModelReader = { describeModel, loadModel, describeSae, loadSae }) {
     this.#backend = backend
     this.#reader = reader
+    this.#decoders = new DecoderReader(backend)
   }
 
   inspect({ folder, processing }: ModelSource): Promise<ModelDescription> {
@@ -80,6 +79,7 @@ export class Engine implements Omit<EngineWorker, 'start'> {
   async unload(key: string): Promise<void> {
     const model = this.#models.get(key)
     this.#models.delete(key)
+    for (const { lengths } of this.#saes.values()) lengths.delete(key)
     for (const tower of Object.values(model?.towers ?? {})) await tower.weights.dispose()
   }
 
@@ -91,7 +91,7 @@ export class Engine implements Omit<EngineWorker, 'start'> {
     invariant(!this.#saes.has(key), `SAE "${key}" is loaded already`)
     const { description, weights } = await this.#reader.loadSae(folder, { overrides })
     const uploaded = await this.#backend.upload(weights)
-    this.#saes.set(key, { config: description.config, weights: uploaded })
+    this.#saes.set(key, { config: description.config, weights: uploaded, lengths: new Map() })
     return { bytes: uploaded.bytes }
   }
 
@@ -148,13 +148,26 @@ export class Engine implements Omit<EngineWorker, 'start'> {
     return { outcomes, runMs: performance.now() - start }
   }
 
+  async decoderRows(sae: string, latents: readonly number[]): Promise<Tensor<'float32'>> {
+    return this.#decoders.rows(this.#sae(sae), latents)
+  }
+
+  async decoderCosines(
+    loaded: { readonly model: string; readonly sae: string },
+    embeddings: Tensor<'float32'>,
+  ): Promise<Tensor<'float32'>> {
+    const { config, weights } = this.#model(loaded.model).towers.vision!
+    const model = { key: loaded.model, config: config as VisionConfig, hasGain: weights.names.has('ln_final.w'), weights }
+    return this.#decoders.cosines(model, this.#sae(loaded.sae), embeddings)
+  }
+
   #model(key: string): ResidentModel {
     const model = this.#models.get(key)
     invariant(model !== undefined, `model "${key}" has been loaded`)
     return model
   }
 
-  #sae(key: string): ResidentSae {
+  #sae(key: string): ReadableSae {
     const sae = this.#saes.get(key)
     invariant(sae !== undefined, `SAE "${key}" has been loaded`)
     return sae
@@ -166,7 +179,7 @@ export class Engine implements Omit<EngineWorker, 'start'> {
   }
 
   async #upload(description: TowerDescription, { buildGraph, weights }: LoadedTower): Promise<ResidentTower> {
-    return { builtWith: builtTowers(description, buildGraph), weights: await this.#backend.upload(weights) }
+    return { config: description.config, builtWith: builtTowers(description, buildGraph), weights: await this.#backend.upload(weights) }
   }
 }
 

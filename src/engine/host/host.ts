@@ -80,6 +80,13 @@ export interface Codes {
   readonly chosen?: Tensor<'float32'>
 }
 
+export interface DecoderCosinesRequest {
+  readonly model: ModelSource
+  readonly sae: SaeSource
+  /** Unit vectors, `[n, dEmbed]`. The answer is `[dSae, n]`. */
+  readonly embeddings: Tensor<'float32'>
+}
+
 export interface CodesResult {
   /** In the order of the request. */
   readonly codes: readonly Codes[]
@@ -138,6 +145,13 @@ export interface EngineHost {
   run(request: RunRequest, signal?: AbortSignal): Promise<RunResult>
   /** Runs inputs for the codes of SAEs. @throws as `run`, and SAE_MISFIT */
   codes(request: CodesRequest, signal?: AbortSignal): Promise<CodesResult>
+  /** Rows of an SAE's decoder, `[latents, dOut]`. @throws INPUT_INVALID of a latent that it does not have; as `run` */
+  decoderRows(request: { readonly sae: SaeSource; readonly latents: readonly number[] }, signal?: AbortSignal): Promise<Tensor<'float32'>>
+  /**
+   * What each row of an SAE's decoder has to do with embeddings: the cosine of the row, projected as the model's answer is (`decoder-graphs.ts`),
+   * with each of them. @throws SAE_MISFIT when the rows do not reach the answer; as `run`
+   */
+  decoderCosines(request: DecoderCosinesRequest, signal?: AbortSignal): Promise<Tensor<'float32'>>
   /** Reads an SAE's configuration and the headers of its weights. @throws every error of SAE files */
   inspectSae(source: SaeSource, signal?: AbortSignal): Promise<SaeDescription>
   /** Drops an SAE from memory, once nothing uses it. */

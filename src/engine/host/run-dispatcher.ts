@@ -7,12 +7,24 @@
 import { EngineError } from '../errors.js'
 import type { ModelDescription } from '../models/model.js'
 import type { SaeDescription } from '../saes/load-sae.js'
+import type { SaeConfig } from '../saes/sae.js'
 import type { Tensor } from '../tensor.js'
 import { onCancel, orCancelled } from './cancellation.js'
 import { Company } from './company.js'
+import { cosineBytes } from './decoder-reader.js'
 import { type Deferred, deferred } from './deferred.js'
 import type { BatchResult, EngineInfo, EngineWorker, Outcome, Plan, Structure } from './engine-worker-calls.js'
-import type { Codes, CodesRequest, CodesResult, ModelSource, RunRequest, RunResult, RunTimings, SaeSource } from './host.js'
+import type {
+  Codes,
+  CodesRequest,
+  CodesResult,
+  DecoderCosinesRequest,
+  ModelSource,
+  RunRequest,
+  RunResult,
+  RunTimings,
+  SaeSource,
+} from './host.js'
 import type { HostEvent } from './host-events.js'
 import type { MemoryBudget } from './memory-budget.js'
 import { fromWire, type Remote } from './remote.js'
@@ -34,14 +46,23 @@ export interface RunDispatcherOptions {
 }
 
 interface Job extends Waiting {
-  readonly source: ModelSource
-  /** Without one, the job is to bring the model into memory. */
-  readonly run: { readonly request: EngineRequest; readonly structure: RequestStructure } | undefined
+  /** What is run or read from, to be brought into memory. */
+  readonly source: ModelSource | undefined
+  readonly run?: { readonly request: EngineRequest; readonly structure: RequestStructure }
+  /** In the place of a run: reading the weights of an SAE. */
+  readonly reading?: Reading
   readonly queuedAt: number
   /** Settles the job once; later calls do nothing. */
   fail(error: Error): void
   done(result: Ran | undefined): void
   isSettled(): boolean
+}
+
+interface Reading {
+  readonly sae: SaeSource
+  /** Working memory and answer, of an SAE of this configuration. */
+  readonly bytes: (config: SaeConfig) => number
+  readonly read: (worker: Remote<EngineWorker>) => Promise<void>
 }
 
 /** What a run gave to one request. */
@@ -110,8 +131,39 @@ export class RunDispatcher {
 
   load(source: ModelSource, signal?: AbortSignal): Promise<void> {
     const loaded = deferred<Ran | undefined>()
-    this.#enqueue({ source, run: undefined, needs: this.#options.memory.needs(source.key), nRows: 0 }, loaded, signal)
+    this.#enqueue({ source, needs: this.#options.memory.needs(source.key), nRows: 0 }, loaded, signal)
     return loaded.promise.then(() => undefined)
+  }
+
+  decoderRows({ sae, latents }: { readonly sae: SaeSource; readonly latents: readonly number[] }, signal?: AbortSignal) {
+    const bytes = ({ dOut }: SaeConfig) => 8 * latents.length * dOut
+    return this.#readSae({ sae, bytes, read: (worker) => worker.call('decoderRows', [sae.key, latents]) }, signal)
+  }
+
+  decoderCosines({ model, sae, embeddings }: DecoderCosinesRequest, signal?: AbortSignal) {
+    const [n, width] = embeddings.shape as [number, number]
+    const bytes = (config: SaeConfig) => cosineBytes(config, { width, n })
+    const read = (worker: Remote<EngineWorker>) => worker.call('decoderCosines', [{ model: model.key, sae: sae.key }, embeddings])
+    return this.#readSae({ model, sae, bytes, read }, signal)
+  }
+
+  /** Takes its turn in the line as a run does. */
+  async #readSae<T>(
+    { model, sae, bytes, read }: Omit<Reading, 'read'> & { model?: ModelSource; read(worker: Remote<EngineWorker>): Promise<T> },
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    const done = deferred<Ran | undefined>()
+    let answer: T | undefined
+    const reading: Reading = {
+      ...{ sae, bytes },
+      read: async (worker) => {
+        answer = await read(worker)
+      },
+    }
+    const needs = this.#options.memory.needsOf({ sae, ...(model && { model }) })
+    this.#enqueue({ source: model, reading, needs, nRows: 0 }, done, signal)
+    await done.promise
+    return answer as T
   }
 
   async inspect(source: ModelSource, signal?: AbortSignal): Promise<ModelDescription> {
@@ -132,7 +184,7 @@ export class RunDispatcher {
   }
 
   #enqueue(
-    about: Pick<Job, 'source' | 'run' | 'needs' | 'nRows'>,
+    about: Pick<Job, 'source' | 'run' | 'reading' | 'needs' | 'nRows'>,
     result: Deferred<Ran | undefined>,
     signal: AbortSignal | undefined,
   ): void {
@@ -207,11 +259,31 @@ export class RunDispatcher {
     memory.attach(worker)
     if (job.isSettled()) return () => undefined
     const startedAt = performance.now()
-    let load = await memory.ensureModel(worker, job.source)
+    let load = job.source ? await memory.ensureModel(worker, job.source) : 0
+    if (job.reading) await this.#serveReading(worker, job.reading)
     if (job.run === undefined) return () => job.done(undefined)
     for (const { sae } of job.run.structure.saes) load += await memory.ensureSae(worker, sae)
     const { plan, compileMs } = await memory.ensureProgram(worker, job.run.structure, unpins)
     return this.#runBatch(worker, job, plan, { startedAt, load, compile: compileMs })
+  }
+
+  async #serveReading(worker: Remote<EngineWorker>, { sae, bytes, read }: Reading): Promise<void> {
+    const { memory } = this.#options
+    await memory.ensureSae(worker, sae)
+    await this.#withMemory({ bytes: bytes(memory.saeConfig(sae.key)), what: `Reading "${sae.key}"` }, () => read(worker))
+  }
+
+  /** What is computed is in the budget while it lasts. */
+  async #withMemory<T>({ bytes, what }: { bytes: number; what: string }, compute: () => Promise<T>): Promise<T> {
+    const { budget } = this.#options
+    const unpin = budget.pin(runId)
+    try {
+      budget.reserve({ id: runId, kind: 'run', bytes, what, evict: () => undefined })
+      return await compute()
+    } finally {
+      budget.release(runId)
+      unpin()
+    }
   }
 
   async #runBatch(worker: Remote<EngineWorker>, head: Job, plan: Plan, stages: Stages): Promise<() => void> {
@@ -227,9 +299,7 @@ export class RunDispatcher {
     const nRows = jobs.reduce((sum, job) => sum + job.nRows, 0)
     const atOnce = plan.needsWholeRequest ? nRows : Math.min(nRows, maxRows)
     const bytes = nRows * plan.outputBytesPerRow + atOnce * computing
-    const unpin = budget.pin(runId)
-    try {
-      budget.reserve({ id: runId, kind: 'run', bytes, what: `A run of ${nRows} inputs`, evict: () => undefined })
+    return this.#withMemory({ bytes, what: `A run of ${nRows} inputs` }, async () => {
       const sentAt = performance.now()
       const members = jobs.map(({ run }) => ({ inputs: run!.request.inputs, edits: run!.request.edits }))
       const structure = head.run!.structure
@@ -243,10 +313,7 @@ export class RunDispatcher {
         const mergeKey = plan.couplesRows ? undefined : head.mergeKey
         this.#company.parted({ mergeKey, nRequests: jobs.length, ms: result.runMs, maxRows })
       }
-    } finally {
-      budget.release(runId)
-      unpin()
-    }
+    })
   }
 
   /** Whether what does not fit now may fit once others in the line, who have pinned what they need, have been served. */

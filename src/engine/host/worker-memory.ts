@@ -4,6 +4,7 @@
  */
 
 import type { ModelDescription } from '../models/model.js'
+import type { SaeConfig } from '../saes/sae.js'
 import type { EngineWorker, Plan, Structure } from './engine-worker-calls.js'
 import type { ModelSource, SaeSource } from './host.js'
 import type { HostEvent } from './host-events.js'
@@ -40,6 +41,8 @@ export class WorkerMemory {
   readonly #plans = new Map<string, Map<string, Plan>>()
   /** By id in the budget, of whatever was once loaded. */
   readonly #weightBytes = new Map<string, number>()
+  /** By key, of whatever was once loaded. */
+  readonly #saeConfigs = new Map<string, SaeConfig>()
   #worker: Remote<EngineWorker> | undefined
   /** Counted for the metrics. */
   programHits = 0
@@ -71,6 +74,11 @@ export class WorkerMemory {
     return [modelId(model), ...saes, ...(plan === undefined ? [] : [programId(plan.program)])]
   }
 
+  /** The same of reading an SAE's decoder. */
+  needsOf({ model, sae }: { readonly model?: ModelSource; readonly sae: SaeSource }): readonly string[] {
+    return [...(model ? [modelId(model.key)] : []), saeId(sae.key)]
+  }
+
   /**
    * Brings a model in; returns the ms that took, 0 when it was there. The caller has pinned it.
    *
@@ -96,11 +104,20 @@ export class WorkerMemory {
       id: saeId(key),
       kind: 'sae',
       what: `SAE "${key}"`,
-      inspect: async () => 4 * (await worker.call('inspectSae', [source])).nParameters,
+      inspect: async () => {
+        const { nParameters, config } = await worker.call('inspectSae', [source])
+        this.#saeConfigs.set(key, config)
+        return 4 * nParameters
+      },
       load: () => worker.call('loadSae', [source]),
       evict: () => this.#tell('unloadSae', key),
       loaded: (bytes, ms) => this.#observe({ kind: 'load-sae', sae: key, bytes, ms }),
     })
+  }
+
+  /** Of an SAE that was brought in. */
+  saeConfig(key: string): SaeConfig {
+    return this.#saeConfigs.get(key)!
   }
 
   async #ensureWeights({ id, kind, what, inspect, load, evict, loaded }: Weights): Promise<number> {

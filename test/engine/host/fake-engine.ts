@@ -76,7 +76,7 @@ export class FakeEngine implements EngineWorker {
   async inspectSae(source: SaeSource): Promise<SaeDescription> {
     this.#write(`inspect sae ${source.key}`)
     if (source.folder === 'missing') throw new EngineError('FILE_INVALID', { file: 'config.json', problem: 'there is none' })
-    return { nParameters: this.#bytesOf(source.key) / 4 } as SaeDescription
+    return { nParameters: this.#bytesOf(source.key) / 4, config: { dSae: 4, dOut: 1 } } as SaeDescription
   }
 
   async loadSae(source: SaeSource) {
@@ -111,6 +111,18 @@ export class FakeEngine implements EngineWorker {
   async drop(program: string) {
     this.#write('drop')
     this.#compiled.delete(program)
+  }
+
+  async decoderRows(sae: string, latents: readonly number[]) {
+    this.#must(this.#loaded, `sae ${sae}`)
+    this.#write(`rows ${sae} ${latents.join()}`)
+    return float32([latents.length, 1], latents)
+  }
+
+  async decoderCosines({ model, sae }: { readonly model: string; readonly sae: string }, embeddings: Tensor<'float32'>) {
+    this.#must(this.#loaded, model)
+    this.#must(this.#loaded, `sae ${sae}`)
+    return embeddings
   }
 
   async run({ model, structure, members, saes }: Batch): Promise<BatchResult> {
