@@ -9,7 +9,9 @@ import type { JobRecord } from '../../../src/catalog/jobs/job.js'
 import { type Config, readConfig } from '../../../src/config.js'
 import { chooseBackend } from '../../../src/engine/host/choose-backend.js'
 import { trainClassifier } from '../../../src/engine/training/recipes/train-classifier.js'
+import { checkSaesConfig } from '../../../src/engine/training/recipes/train-saes-recipe.js'
 import { type JobWorker, startJobWorker } from '../../../src/operations/jobs/job-worker.js'
+import { trainModelJob, trainSaeJob } from '../../../src/operations/jobs/kinds/train.js'
 import { jobKinds, kindsModule } from '../../../src/operations/jobs/kinds.js'
 import { createTestCatalog } from '../../catalog/test-database.js'
 import { folderOf } from '../../engine/models/fixtures.js'
@@ -95,8 +97,13 @@ describe('import and train-sae', () => {
   }, 120_000)
 })
 
+test('what the documentation shows as an input is one', async () => {
+  await expect(trainModelJob.check!(trainModelJob.example, { catalog, config })).resolves.toBeUndefined()
+  expect(() => checkSaesConfig(trainSaeJob.example.config, {})).not.toThrow()
+})
+
 describe('train-model', () => {
-  const steps = 200
+  const steps = 300
   const training = {
     seed: 3,
     model: { nLayers: 1, dModel: 16, nHeads: 2, imageSize: 16, patchSize: 8 },
