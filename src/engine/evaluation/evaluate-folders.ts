@@ -15,12 +15,11 @@ import { loadModel } from '../models/load.js'
 import type { VisionConfig } from '../models/model.js'
 import { loadSae } from '../saes/load-sae.js'
 import { StrictFields } from '../strict-fields.js'
-import type { Classes } from './class-scores.js'
 import { openSaeEvaluator } from './evaluate-saes.js'
 import { finishEvaluation } from './finish-evaluation.js'
 import type { MetricValue } from './metric-definitions.js'
+import { modelClasses } from './model-classes.js'
 import type { StudiedSae } from './studied-sae.js'
-import { textClasses } from './text-classes.js'
 
 export interface EvaluateFoldersOptions {
   readonly backend: Backend
@@ -75,7 +74,13 @@ export async function evaluateFolders(config: unknown, options: EvaluateFoldersO
   const opening = (done: number, total: number) => onData?.('pictures', done, total)
   const dataset = await recipe.data!({ baseFolder, limits, onProgress: opening, ...stop })
   const labelled = recipe.classes && facetClasses(dataset, recipe.classes.facet, 'classes.facet')
-  const classes = await classesOf()
+  const classes =
+    labelled &&
+    (await modelClasses(backend, model, {
+      names: labelled.values.map(inWords),
+      templates: recipe.classes!.templates,
+      path: 'classes.facet',
+    }))
   const { name, hash, size } = dataset
   const batches = createBatches(dataset, {
     batchSize: Math.min(recipe.batchSize, size),
@@ -89,7 +94,7 @@ export async function evaluateFolders(config: unknown, options: EvaluateFoldersO
     tower: model.towers.vision,
     config: model.description.vision.config as VisionConfig,
     saes,
-    ...(classes && { classes }),
+    ...(classes && { classes: classes.classes }),
   })
   try {
     let shard = evaluator.empty()
@@ -99,7 +104,7 @@ export async function evaluateFolders(config: unknown, options: EvaluateFoldersO
       shard = await evaluator.addBatch(shard, {
         batch,
         pixels,
-        ...(labelled && { labels: Array.from(items, (item) => labelled.labels[item]!) }),
+        ...(labelled && { labels: Array.from(items, (item) => classes!.classOf[labelled.labels[item]!]!) }),
       })
       onProgress?.(batch + 1, batches.stepsPerEpoch)
     }
@@ -108,17 +113,6 @@ export async function evaluateFolders(config: unknown, options: EvaluateFoldersO
   } finally {
     batches.close()
     await evaluator.dispose()
-  }
-
-  async function classesOf(): Promise<Classes | undefined> {
-    if (!recipe.classes || !labelled) return undefined
-    if (model.towers.text) return textClasses(backend, model, { names: labelled.values.map(inWords), templates: recipe.classes.templates })
-    const { classLabels } = model.description
-    if (classLabels?.join('\n') === labelled.values.join('\n')) return { kind: 'logits' }
-    throw new EngineError('INPUT_INVALID', {
-      path: 'classes.facet',
-      problem: `its values are not the classes of the model, in their order.`,
-    })
   }
 }
 

@@ -31,6 +31,8 @@ export interface IndexerOptions {
   readonly examples?: IndexPlan['examples']
   /** Length of the pictures' embeddings. Absent: no monosemanticity. */
   readonly dEmbed?: number
+  /** The embeddings are the model's own answers, which the same run gives; batches have none then. Default false. */
+  readonly embedsItself?: boolean
 }
 
 export interface IndexedBatch {
@@ -82,7 +84,9 @@ export async function openFeatureIndexer({ backend, tower, config, saes, ...opti
   try {
     const graph = tower.buildGraph(new Set(saes.map((sae) => sae.config.hookPoint)))
     const valueAt = (hookPoint: string) => findHookPoints(graph, [hookPoint])[0]!.firings.at(-1)!
-    const trunk = prune({ ...graph, outputs: [...new Set(saes.map((sae) => valueAt(sae.config.hookPoint)))] })
+    const answer = options.embedsItself ? graph.outputs[0] : undefined
+    const read = saes.map((sae) => valueAt(sae.config.hookPoint))
+    const trunk = prune({ ...graph, outputs: [...new Set([...read, ...(answer === undefined ? [] : [answer])])] })
     const needed = Object.fromEntries(Object.entries(tower.weights).filter(([name]) => Object.hasOwn(trunk.parameters, name)))
     const modelWeights = keep(await backend.upload(needed))
     const model = keep(await backend.compile(trunk, { workspace: 'kept' }))
@@ -101,9 +105,11 @@ export async function openFeatureIndexer({ backend, tower, config, saes, ...opti
     }
     return {
       empty: () => Object.fromEntries(readers.map(({ sae, plan }) => [sae.id, emptyIndex(plan)])),
-      addBatch: async (shards, batch) => {
-        for (const { sae, plan } of readers) checkBatch(shards[sae.id]!, batch, plan)
-        const values = await model.run({ inputs: { pixels: batch.pixels }, weights: modelWeights, fetch: trunk.outputs })
+      addBatch: async (shards, given) => {
+        for (const { sae, plan } of readers) checkBatch(shards[sae.id]!, given, plan)
+        const values = await model.run({ inputs: { pixels: given.pixels }, weights: modelWeights, fetch: trunk.outputs })
+        const batch = answer === undefined ? given : { ...given, embeddings: values[answer] as Tensor<'float32'> }
+        for (const { plan } of readers) checkEmbeddings(batch, plan)
         const updated: Record<string, IndexShard> = {}
         for (const reader of readers) {
           const { sae, program, weights, outputs } = reader
@@ -144,7 +150,7 @@ function planOf(
   }
 }
 
-function checkBatch({ batches, plan }: IndexShard, { batch, items, pixels, embeddings }: IndexedBatch, own: IndexPlan): void {
+function checkBatch({ batches, plan }: IndexShard, { batch, items, pixels }: IndexedBatch, own: IndexPlan): void {
   const refuse = (path: string, problem: string) => new EngineError('INPUT_INVALID', { path, problem })
   const mismatch = (problem: string) => new EngineError('CHECKPOINT_MISMATCH', { checkpoint: 'of this shard', problems: [problem] })
   if (JSON.stringify(plan) !== JSON.stringify(own)) throw mismatch('it is of another index')
@@ -153,8 +159,11 @@ function checkBatch({ batches, plan }: IndexShard, { batch, items, pixels, embed
   if (items.length !== nImages) throw refuse('items', `there are ${items.length} for ${nImages} pictures.`)
   if (new Set(items).size < items.length) throw refuse('items', 'one is named twice.')
   if (!items.every((item) => Number.isInteger(item) && item >= 0 && item < 2 ** 31)) throw refuse('items', 'each is a whole number from 0.')
-  if (own.dEmbed > 0 && (embeddings?.shape[0] !== nImages || embeddings.shape[1] !== own.dEmbed)) {
-    throw new EngineError('SHAPE_MISMATCH', { what: 'Embeddings', expected: [nImages, own.dEmbed], actual: embeddings?.shape ?? [] })
+}
+
+function checkEmbeddings({ items, embeddings }: IndexedBatch, { dEmbed }: IndexPlan): void {
+  if (dEmbed > 0 && (embeddings?.shape[0] !== items.length || embeddings.shape[1] !== dEmbed)) {
+    throw new EngineError('SHAPE_MISMATCH', { what: 'Embeddings', expected: [items.length, dEmbed], actual: embeddings?.shape ?? [] })
   }
 }
 
