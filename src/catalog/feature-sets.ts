@@ -21,6 +21,8 @@ export interface FeatureSetAbout {
   /** By index of `classEffects` and `wordEffects`. */
   readonly classNames?: readonly string[]
   readonly words?: readonly string[]
+  /** By label of the profiles, where these are not the data set's own. */
+  readonly labelNames?: readonly string[]
 }
 
 export interface NewFeatureSet {

@@ -1,10 +1,17 @@
 /** `refract jobs`: what is under way, from the terminal. */
 
+import path from 'node:path'
 import { type JobRecord, type JobState, jobStates } from '../catalog/jobs/job.js'
+import { nearest } from '../engine/nearest.js'
 import { describeJob } from '../operations/job.js'
+import { beginJob } from '../operations/jobs/begin-job.js'
+import type { Json } from '../operations/jobs/job-kind.js'
+import { jobKinds } from '../operations/jobs/kinds.js'
+import { validator } from '../operations/validate.js'
 import { type Command, type CommandContext, CommandFailed, UsageError } from './command.js'
 import { openDatabase } from './database.js'
 import { table } from './table.js'
+import { readTrainingConfig } from './training-config.js'
 
 const json = { json: { type: 'boolean', meaning: 'print JSON' } } as const
 const LISTED = 50
@@ -61,23 +68,27 @@ const show = jobCommand(
 
 const watch = jobCommand(
   { name: 'jobs watch', positionals: ['<job>'], summary: 'Follow a job to its end.', options: {} },
-  async (jobs, { positionals: [id = ''], out, err, signal }) => {
-    await find(jobs, id)
-    let last: JobRecord | undefined
-    for await (const event of jobs.watch(id, { signal })) {
-      if ('line' in event) out.write(`${event.line.text}\n`)
-      else {
-        const { state, message } = event.job
-        if (last === undefined || last.state !== state || last.message !== message)
-          err.write(`${state}  ${percent(event.job)}  ${message}\n`)
-        last = event.job
-      }
-    }
-    if (last?.state === 'succeeded') out.write(`${JSON.stringify(last.result, null, 2)}\n`)
-    else if (last?.state === 'failed') throw new CommandFailed(whatOf(last))
-    else if (last?.state === 'cancelled') throw new CommandFailed(`${id} was cancelled.`)
+  async (jobs, context) => {
+    const { id } = await find(jobs, context.positionals[0] ?? '')
+    await follow(jobs, id, context)
   },
 )
+
+/** To its end. @throws CommandFailed when it does not succeed, saying why */
+async function follow(jobs: Jobs, id: string, { out, err, signal }: Pick<CommandContext, 'out' | 'err' | 'signal'>): Promise<void> {
+  let last: JobRecord | undefined
+  for await (const event of jobs.watch(id, { signal })) {
+    if ('line' in event) out.write(`${event.line.text}\n`)
+    else {
+      const { state, message } = event.job
+      if (last === undefined || last.state !== state || last.message !== message) err.write(`${state}  ${percent(event.job)}  ${message}\n`)
+      last = event.job
+    }
+  }
+  if (last?.state === 'succeeded') out.write(`${JSON.stringify(last.result, null, 2)}\n`)
+  else if (last?.state === 'failed') throw new CommandFailed(whatOf(last))
+  else if (last?.state === 'cancelled') throw new CommandFailed(`${id} was cancelled.`)
+}
 
 const cancel = jobCommand(
   { name: 'jobs cancel', positionals: ['<job>'], summary: 'Stop a job.', options: {} },
@@ -97,7 +108,44 @@ const resume = jobCommand(
   },
 )
 
-export const jobCommands: readonly Command[] = [list, show, watch, cancel, resume]
+const runJob: Command = {
+  name: 'jobs run',
+  positionals: ['<kind>'],
+  summary: 'Begin a job.',
+  details: [
+    'The configuration is YAML: the input of the job, as in docs/jobs.md. Whoever works on jobs does it: a server, or refract worker.',
+    `Kinds: ${jobKinds.map(({ name }) => name).join(', ')}.`,
+  ].join('\n'),
+  options: {
+    config: { type: 'string', short: 'c', value: '<file.yaml>', meaning: 'the input of the job' },
+    watch: { type: 'boolean', meaning: 'follow it to its end' },
+  },
+  async run(context) {
+    const { config, values, positionals, out, err } = context
+    const [name = ''] = positionals
+    const kind = jobKinds.find((each) => each.name === name)
+    if (!kind) {
+      const [near] = nearest(
+        name,
+        jobKinds.map((each) => each.name),
+      )
+      throw new UsageError(`There is no kind of job "${name}".${near ? ` Did you mean "${near}"?` : ''}`)
+    }
+    if (typeof values.config !== 'string') throw new UsageError('jobs run needs --config <file.yaml>.')
+    const input = validator(kind.input)(await readTrainingConfig(path.resolve(values.config), {}))
+    const database = await openDatabase(config, (message) => err.write(`${message}\n`))
+    try {
+      const { catalog } = database
+      const job = await beginJob({ catalog, config }, { kind: name, input: input as Json }, {})
+      if (values.watch) await follow(catalog.jobs, job.id, context)
+      else out.write(`${job.id}\n`)
+    } finally {
+      await database.close()
+    }
+  },
+}
+
+export const jobCommands: readonly Command[] = [runJob, list, show, watch, cancel, resume]
 
 async function find(jobs: Jobs, id: string): Promise<JobRecord> {
   const job = await jobs.get(id)

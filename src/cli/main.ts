@@ -3,8 +3,8 @@
  */
 
 import { readConfig, SettingsError } from '../config.js'
-import { EngineError } from '../engine/errors.js'
 import { version } from '../operations/capabilities.js'
+import { isRefusal } from '../operations/errors.js'
 import { type Command, CommandFailed, findCommand, helpOf, overview, readArguments, UsageError } from './command.js'
 import { evaluateCommand } from './evaluate.js'
 import { importCommand } from './import.js'
@@ -88,7 +88,7 @@ const isHelp = (word: string | undefined) => word === '--help' || word === '-h' 
 
 /** A refusal is its message. Anything else is a mistake of ours, and whoever looks for it needs the stack. */
 function explain(error: unknown): string {
-  if (error instanceof EngineError) return [error.message, ...error.problems.map(({ path, message }) => `  ${path}: ${message}`)].join('\n')
+  if (isRefusal(error)) return [error.message, ...error.problems.map(({ path, message }) => `  ${path}: ${message}`)].join('\n')
   if (error instanceof UsageError || error instanceof CommandFailed || error instanceof SettingsError) return error.message
   return error instanceof Error ? (error.stack ?? error.message) : String(error)
 }

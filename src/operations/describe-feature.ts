@@ -61,7 +61,7 @@ export function describeFeature(feature: StoredFeature, { set, pictures }: Descr
     ...summarizeFeature(feature, { set, pictures, examples }),
     histogram: describeHistogram(histogram),
     imageHistogram: describeHistogram(imageHistogram),
-    labels: named(labels, pictures.classNames),
+    labels: named(labels, about.labelNames ?? pictures.classNames),
     neighbours: related(neighbours, saeId),
     coactive: related(coactive, saeId),
     classEffects: named(classEffects, about.classNames),

@@ -24,6 +24,8 @@ const messages = {
     `There is no image "${shorten(d.image)}". Upload it first (POST /v1/images, uploadImage); ids look like "sha256:" and 64 hex digits.`,
   JOB_UNKNOWN: (d: { job: string }) => `There is no job "${shorten(d.job)}". GET /v1/jobs lists the jobs.`,
   JOB_CONFLICT: (d: { job: string; problem: string; instead: string }) => `Job ${d.job}: ${d.problem}. ${d.instead}`,
+  ARTIFACT_UNKNOWN: (d: { job: string; artifact: string; known: readonly string[] }) =>
+    `Job ${d.job} left no file "${shorten(d.artifact)}".${didYouMean(d.artifact, d.known) || (d.known.length > 0 ? ` It left ${d.known.join(', ')}.` : '')}`,
   SAE_UNKNOWN: (d: { sae: string; known: readonly string[] }) =>
     `There is no SAE "${shorten(d.sae)}".${didYouMean(d.sae, d.known) || ' GET /v1/saes lists the SAEs.'}`,
   SAE_NOT_DOWNLOADED: (d: { sae: string; from: string }) =>

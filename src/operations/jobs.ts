@@ -2,22 +2,17 @@
  * The jobs, and what one can ask of them: to begin, to stop, to go on.
  */
 
-import { isDeepStrictEqual } from 'node:util'
 import { Type } from 'typebox'
 import { isOver } from '../catalog/jobs/job.js'
-import { storableJson, storageProblem } from '../catalog/jobs/storable.js'
-import { EngineError } from '../engine/errors.js'
 import { RequestError } from './errors.js'
 import { authorize, everyone } from './invoke.js'
 import { describeJob, findJob } from './job.js'
+import { beginJob } from './jobs/begin-job.js'
 import type { Json as JsonValue } from './jobs/job-kind.js'
 import { jobKinds } from './jobs/kinds.js'
 import { defineOperation } from './operation.js'
 import { JobId, JobShape, JobStateSchema } from './schemas/job.js'
 import { Cursor, DEFAULT_PAGE_SIZE, Limit, pageOf } from './schemas/page.js'
-
-/** A configuration, not data. */
-const MAX_INPUT_BYTES = 2 ** 18
 
 const JobKindName = Type.Enum(
   jobKinds.map(({ name }) => name),
@@ -69,32 +64,8 @@ export const createJob = defineOperation({
   output: JobShape,
   example: { kind: jobKinds[0]!.name, input: jobKinds[0]!.example as JsonValue },
 
-  async run({ catalog, config }, { kind: name, input }, { caller = everyone, idempotencyKey }) {
-    const kind = jobKinds.find((each) => each.name === name)!
-    const problem = storageProblem(input, 'input')
-    if (problem) throw new EngineError('INPUT_INVALID', problem)
-    if (JSON.stringify(input).length > MAX_INPUT_BYTES) {
-      throw new EngineError('INPUT_INVALID', {
-        path: 'input',
-        problem: `is larger than a job's input can be (${MAX_INPUT_BYTES} bytes as JSON)`,
-      })
-    }
-    authorize(caller, (await kind.scope?.(input)) ?? 'write')
-    await kind.check?.(input, { catalog, config })
-    const key = idempotencyKey === undefined ? {} : { idempotencyKey: `${caller.keyId ?? ''} ${idempotencyKey}` }
-    const { job, isNew } = await catalog.jobs.create({
-      kind: name,
-      input,
-      lane: kind.lane ?? 'compute',
-      place: kind.place === 'anywhere' ? catalog.places.blobs : catalog.places.dataFolder,
-      uses: kind.uses?.(input) ?? [],
-      ...(caller.keyId !== undefined && { createdBy: caller.keyId }),
-      ...key,
-    })
-    if (!isNew && (job.kind !== name || !isDeepStrictEqual(job.input, storableJson(input)))) {
-      throw new RequestError('IDEMPOTENCY_KEY_INVALID', { problem: 'it was used before with other content' })
-    }
-    return describeJob(job)
+  async run(context, job, call) {
+    return describeJob(await beginJob(context, job, call))
   },
 })
 

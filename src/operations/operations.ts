@@ -15,6 +15,7 @@ import { hookPoints } from './hook-points.js'
 import { imageFile } from './image-file.js'
 import { image, images } from './images.js'
 import { job, jobLog } from './job.js'
+import { jobArtifact } from './job-artifact.js'
 import { cancelJob, createJob, jobs, resumeJob } from './jobs.js'
 import { metrics } from './metrics.js'
 import { model } from './model.js'
@@ -54,6 +55,7 @@ export const operations = {
   jobs,
   job,
   jobLog,
+  jobArtifact,
   createJob,
   cancelJob,
   resumeJob,

@@ -15,6 +15,7 @@ import { ClassEmbeddings } from '../operations/class-embeddings.js'
 import { DrawnPictures } from '../operations/drawn-pictures.js'
 import { authorize, Invoker } from '../operations/invoke.js'
 import type { Context } from '../operations/operation.js'
+import { artifactRoutes } from './artifact-routes.js'
 import { Authenticator } from './auth.js'
 import { docs } from './docs.js'
 import { callOf, type Doors } from './doors.js'
@@ -133,6 +134,7 @@ export async function buildApp({ host, catalog, config, logger }: AppParts): Pro
   rest(app, doors)
   await imageRoutes(app, doors)
   jobEventRoutes(app, doors)
+  artifactRoutes(app, doors)
   await app.register(graphql, {
     context,
     invoker: doors.invoker,

@@ -4,8 +4,10 @@
 
 import { type TSchema, Type } from 'typebox'
 import { version } from '../operations/capabilities.js'
+import { artifactTypes } from '../operations/jobs/artifacts.js'
 import { operations } from '../operations/operations.js'
 import { JobEventShape, JobId } from '../operations/schemas/job.js'
+import { ARTIFACT_PATH } from './artifact-routes.js'
 import { uploadTypes } from './image-routes.js'
 import { EVENT_STREAM } from './job-events.js'
 import { ARROW, JSON_TYPE, NPZ, PNG, SAFETENSORS, SVG } from './negotiate.js'
@@ -28,6 +30,7 @@ export function openApiDocument(): Json {
   add('/v1/images', 'post', upload)
   add('/v1/images/{id}', 'get', describeImage(schemas))
   add('/v1/jobs/{id}/events', 'get', describeJobEvents(schemas))
+  add(ARTIFACT_PATH, 'get', describeArtifact(schemas))
   schemas.Problem = problemSchema
   return {
     openapi: '3.1.0',
@@ -46,7 +49,7 @@ export function openApiDocument(): Json {
       { name: 'datasets', description: 'What numbers are of.' },
       { name: 'images', description: 'Pictures, addressed by their content.' },
       { name: 'pictures', description: 'What was found, as pictures: made here, cached by clients.' },
-      { name: 'jobs', description: 'Long work: imports, training.' },
+      { name: 'jobs', description: 'Long work: imports, training, evaluating, indexing.' },
       { name: 'runs', description: 'Inputs through models: activations, edits, outputs.' },
     ],
     paths,
@@ -193,6 +196,31 @@ function describeJobEvents(schemas: Record<string, Json>): Json {
     ],
     responses: {
       200: { description: 'The events.', content: { [EVENT_STREAM]: { schema: toComponents(JobEventShape, schemas) } } },
+      default: problemResponse,
+    },
+  }
+}
+
+function describeArtifact(schemas: Record<string, Json>): Json {
+  const { jobArtifact } = operations
+  const { id, name } = (jobArtifact.input as unknown as { properties: Record<string, TSchema> }).properties
+  const types = Object.values(artifactTypes).map((type) => type.split(';')[0]!)
+  return {
+    operationId: jobArtifact.name,
+    summary: jobArtifact.summary,
+    description: `Scope: \`${jobArtifact.scope}\`. What there is, the job's result says.`,
+    tags: ['jobs'],
+    parameters: [
+      describeParameter('id', { schema: id!, inPath: true, required: true, schemas }),
+      describeParameter('name', { schema: name!, inPath: true, required: true, schemas }),
+    ],
+    responses: {
+      200: {
+        description: 'The file.',
+        headers: { ...answerHeaders, ETag: { schema: { type: 'string' } } },
+        content: Object.fromEntries(types.map((type) => [type, { schema: type === JSON_TYPE ? {} : { type: 'string' } }])),
+      },
+      304: { description: 'Not modified.' },
       default: problemResponse,
     },
   }

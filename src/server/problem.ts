@@ -23,6 +23,7 @@ export const statuses: Readonly<Record<Code, number>> = {
   MODEL_UNKNOWN: 404,
   IMAGE_UNKNOWN: 404,
   JOB_UNKNOWN: 404,
+  ARTIFACT_UNKNOWN: 404,
   SAE_UNKNOWN: 404,
   FEATURE_UNKNOWN: 404,
   FEATURES_UNKNOWN: 404,

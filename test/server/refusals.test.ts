@@ -592,6 +592,12 @@ describe('the list of codes', () => {
     'SAE_NOT_DOWNLOADED',
     'FEATURE_UNKNOWN',
     'FEATURES_UNKNOWN',
+    // of jobs and what they left, and of what is in the catalog, where those are tested
+    'JOB_UNKNOWN',
+    'JOB_CONFLICT',
+    'ARTIFACT_UNKNOWN',
+    'DATASET_UNKNOWN',
+    'MODEL_NOT_DOWNLOADED',
   ]
 
   test('was provoked over REST, all of it', () => {
