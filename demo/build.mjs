@@ -1,5 +1,5 @@
 /**
- * Makes everything under demo/models and demo/saes again, from the artists' packages to the model cards:
+ * Makes everything under demo/models, demo/saes and demo/datasets again, from the artists' packages to the model cards:
  *
  *   npm run demo:build              goes on where an earlier build was stopped
  *   npm run demo:build -- --fresh   from the beginning
@@ -11,6 +11,7 @@ import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { prepare } from '../scripts/prepare.mjs'
+import { packDataset } from './dataset.mjs'
 import { place } from './place.mjs'
 
 const root = path.resolve(import.meta.dirname, '..')
@@ -20,6 +21,7 @@ const parts = [
   { title: 'Refract itself', run: () => prepare({ build: true }) },
   { title: "the artists' packages", run: () => fs.existsSync(demo('node_modules')) || command('npm', ['--prefix', 'demo', 'ci']) },
   { title: 'pictures', run: () => command(process.execPath, [demo('pictures.mjs')]) },
+  { title: 'the data set of the unseen artist', run: packDataset },
   { title: 'emoji-clip', run: () => train('clip', 'emoji-clip') },
   { title: 'SAEs of emoji-clip', run: () => train('sae', 'emoji-clip-saes') },
   { title: 'what the SAEs are worth on the unseen artist', run: measure },

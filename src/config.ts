@@ -20,6 +20,8 @@ export interface Config {
   /** Requests that may wait for the device; the next one is answered 503 at once. */
   readonly queueLimit: number
   readonly maxBodyBytes: number
+  /** Of a data set that is uploaded, as a zip file and unpacked. */
+  readonly maxDatasetBytes: number
   /** Width x height of one picture. */
   readonly maxImagePixels: number
   /** Pictures or texts in one request. */
@@ -144,6 +146,12 @@ export const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
     default: '64',
     meaning: 'The largest request body, in MB. A larger one is answered 413.',
     ...megabytes(1, 4096),
+  },
+  maxDatasetBytes: {
+    variable: 'REFRACT_MAX_DATASET_MB',
+    default: '2048',
+    meaning: 'The largest zip file of pictures that can be uploaded as a data set, in MB, and what it may hold when it is unpacked.',
+    ...megabytes(1, 1_048_576),
   },
   maxImagePixels: {
     variable: 'REFRACT_MAX_IMAGE_PIXELS',

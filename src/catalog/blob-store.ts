@@ -18,6 +18,8 @@ const hashOf = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest(
 export interface BlobStore {
   /** The sha256 of `bytes` in hex, once they are safe on the disk. @throws STORAGE_FULL */
   put(bytes: Uint8Array): Promise<string>
+  /** The same for many at once, in their order, with fewer waits for the disk. All of them are held in memory: give it some at a time. */
+  putAll(files: readonly Uint8Array[]): Promise<readonly string[]>
   /** Undefined when there is no such blob. @throws FILE_INVALID when the bytes on the disk are damaged */
   get(sha256: string): Promise<Uint8Array | undefined>
 }
@@ -45,6 +47,30 @@ export async function openBlobStore(dataDir: string): Promise<BlobStore> {
       } catch (error) {
         await fs.rm(aside, { force: true })
         throw storageError(error, 'DATA_DIR', bytes.byteLength)
+      }
+    },
+
+    async putAll(files) {
+      const hashes = files.map(hashOf)
+      const fresh = new Map(files.map((bytes, index) => [hashes[index]!, bytes]))
+      const asides = new Map<string, string>()
+      try {
+        await Promise.all(
+          [...fresh].map(async ([sha256, bytes]) => {
+            if (await isIntact(fileOf(sha256), bytes.byteLength, sha256)) return
+            const aside = path.join(writing, randomUUID())
+            asides.set(sha256, aside)
+            await writeThrough(aside, bytes)
+          }),
+        )
+        const folders = new Set([...asides.keys()].map((sha256) => path.dirname(fileOf(sha256))))
+        await Promise.all([...folders].map((folder) => fs.mkdir(folder, { recursive: true })))
+        await Promise.all([...asides].map(([sha256, aside]) => fs.rename(aside, fileOf(sha256))))
+        await Promise.all([...folders].map(flushFolder))
+        return hashes
+      } catch (error) {
+        await Promise.all([...asides.values()].map((aside) => fs.rm(aside, { force: true })))
+        throw storageError(error, 'DATA_DIR')
       }
     },
 

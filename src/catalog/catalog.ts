@@ -109,6 +109,10 @@ export interface Catalog {
   readonly images: {
     /** Stores bytes that were already checked to be a picture; the same bytes twice are one image. */
     put(bytes: Uint8Array, info: Pick<ImageRecord, 'format' | 'width' | 'height'>): Promise<ImageRecord>
+    /** The same for some hundreds at once; their ids. */
+    putAll(
+      pictures: readonly (Pick<ImageRecord, 'format' | 'width' | 'height'> & { readonly bytes: Uint8Array })[],
+    ): Promise<readonly string[]>
     get(id: string): Promise<ImageRecord | undefined>
     list(request: PageRequest): Promise<Page<ImageRecord>>
     read(id: string): Promise<Uint8Array | undefined>

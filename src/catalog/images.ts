@@ -30,6 +30,15 @@ export function imageCatalog(prisma: PrismaClient, blobs: BlobStore): Catalog['i
       return prisma.image.findUniqueOrThrow({ where: { id } })
     },
 
+    async putAll(pictures) {
+      const hashes = await blobs.putAll(pictures.map(({ bytes }) => bytes))
+      const data = pictures.map(({ bytes, format, width, height }, index) => ({
+        ...{ id: `sha256:${hashes[index]!}`, format, width, height, bytes: bytes.byteLength },
+      }))
+      await prisma.image.createMany({ data, skipDuplicates: true })
+      return data.map(({ id }) => id)
+    },
+
     async list({ limit, cursor }) {
       const after = cursor === undefined ? undefined : afterKey(cursor)
       const [rows, totalCount] = await Promise.all([

@@ -25,6 +25,7 @@ export function s3Of({ blobStore, s3Endpoint, s3Region }: Pick<Config, 'blobStor
 const CONNECT_MS = 5000
 const REQUEST_MS = 120_000
 const REMOVALS_AT_ONCE = 16
+const PUTS_AT_ONCE = 32
 
 /** The name of a store: the same for everyone who uses it. */
 export function s3PlaceName({ url, endpoint }: S3Place): string {
@@ -52,20 +53,30 @@ export async function openS3BlobStore(place: S3Place): Promise<BlobStore & { clo
     }
   }
 
+  const put: BlobStore['put'] = async (bytes) => {
+    const sha256 = createHash('sha256').update(bytes).digest('hex')
+    const object = objectOf(sha256)
+    try {
+      const known = await client.send(new HeadObjectCommand(object)).catch((error: unknown) => {
+        if (statusOf(error) === 404 || statusOf(error) === 403) return undefined
+        throw error
+      })
+      if (known?.ContentLength !== bytes.byteLength) await client.send(new PutObjectCommand({ ...object, Body: bytes }))
+      return sha256
+    } catch (error) {
+      throw refusal(error)
+    }
+  }
+
   return {
-    async put(bytes) {
-      const sha256 = createHash('sha256').update(bytes).digest('hex')
-      const object = objectOf(sha256)
-      try {
-        const known = await client.send(new HeadObjectCommand(object)).catch((error: unknown) => {
-          if (statusOf(error) === 404 || statusOf(error) === 403) return undefined
-          throw error
-        })
-        if (known?.ContentLength !== bytes.byteLength) await client.send(new PutObjectCommand({ ...object, Body: bytes }))
-        return sha256
-      } catch (error) {
-        throw refusal(error)
+    put,
+
+    async putAll(files) {
+      const hashes: string[] = []
+      for (let start = 0; start < files.length; start += PUTS_AT_ONCE) {
+        hashes.push(...(await Promise.all(files.slice(start, start + PUTS_AT_ONCE).map(put))))
       }
+      return hashes
     },
 
     async get(sha256) {

@@ -6,6 +6,7 @@ import { readConfig, SettingsError } from '../config.js'
 import { version } from '../operations/capabilities.js'
 import { isRefusal } from '../operations/errors.js'
 import { type Command, CommandFailed, findCommand, helpOf, overview, readArguments, UsageError } from './command.js'
+import { datasetCommands } from './datasets.js'
 import { evaluateCommand } from './evaluate.js'
 import { importCommand } from './import.js'
 import { jobCommands } from './jobs.js'
@@ -25,6 +26,7 @@ export const commands: readonly Command[] = [
   modelsCommand,
   removeCommand,
   pushCommand,
+  ...datasetCommands,
   ...trainCommands,
   evaluateCommand,
   ...keyCommands,

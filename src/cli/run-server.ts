@@ -5,6 +5,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
 import { modelSource } from '../catalog/catalog.js'
+import { registerDatasetsInPlace } from '../catalog/import/register-datasets-in-place.js'
 import { registerInPlace } from '../catalog/import/register-in-place.js'
 import { registerSaesInPlace } from '../catalog/import/register-saes-in-place.js'
 import type { Config } from '../config.js'
@@ -65,6 +66,10 @@ export async function runServer({ config, out, err, signal }: CommandContext): P
       const { inspect, inspectSae } = host
       const models = await registerInPlace(path.join(DEMO, 'models'), 'demo/models', { catalog, inspect, signal })
       if (models.length > 0) say(`registered ${models.map(({ id }) => id).join(', ')}`)
+      const pictures = { catalog, dataDir: config.dataDir, limits: { maxPixels: config.maxImagePixels }, signal }
+      // before the SAEs, whose numbers were measured on them
+      const datasets = await registerDatasetsInPlace(path.join(DEMO, 'datasets'), pictures)
+      if (datasets.length > 0) say(`registered ${datasets.map(({ id, nItems }) => `${id} (${nItems} pictures)`).join(', ')}`)
       const saes = await registerSaesInPlace(path.join(DEMO, 'saes'), 'demo/saes', { catalog, inspectSae, license: DEMO_LICENSE, signal })
       if (saes.length > 0) say(`registered ${saes.length} SAEs`)
       const first = await catalog.models.get(DEMO_MODEL)

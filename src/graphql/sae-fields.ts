@@ -11,13 +11,12 @@ import { nodeType } from './node-type.js'
 import { operationField } from './operation-field.js'
 
 export function saeFields(builder: Builder, types: TypesFromSchemas): void {
-  const { sae, saes, saeFeature, saeFeatures, metrics, dataset, datasets } = operations
+  const { sae, saes, saeFeature, saeFeatures, metrics } = operations
   const saeType = nodeType(builder, types, { name: 'Sae', operation: sae })
   nodeType(builder, types, { name: 'Feature', operation: saeFeature, inputOf: ofFeature })
-  for (const operation of [sae, saeFeature, metrics, dataset]) operationField(builder, types, operation as never)
+  for (const operation of [sae, saeFeature, metrics]) operationField(builder, types, operation as never)
 
   connectionField(builder, types, { operation: saes, node: saeType, name: 'Sae' })
-  connectionField(builder, types, { operation: datasets, node: types.output(dataset.output) as never, name: 'Dataset' })
   const features = connectionField(builder, types, {
     operation: saeFeatures,
     node: types.output(FeatureSummaryShape) as never,

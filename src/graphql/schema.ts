@@ -7,6 +7,7 @@ import type { Operation } from '../operations/operation.js'
 import { operations } from '../operations/operations.js'
 import { createBuilder } from './builder.js'
 import { connectionField } from './connection-field.js'
+import { datasetFields } from './dataset-fields.js'
 import { TypesFromSchemas } from './from-schema.js'
 import { jobEventsField } from './job-events.js'
 import { nodeType } from './node-type.js'
@@ -49,6 +50,7 @@ export function buildSchema(): GraphQLSchema {
   connectionField(builder, types, { operation: operations.jobs, node: job, name: 'Job' })
   jobEventsField(builder, types)
   saeFields(builder, types)
+  datasetFields(builder, types)
   return builder.toSchema()
 }
 

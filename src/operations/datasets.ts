@@ -1,31 +1,13 @@
 /**
- * The data sets that numbers are of.
+ * The data sets that numbers are of, and the pictures in them.
  */
 
 import { Type } from 'typebox'
 import type { DatasetRecord } from '../catalog/datasets.js'
 import { RequestError } from './errors.js'
-import { defineOperation } from './operation.js'
+import { type Context, defineOperation } from './operation.js'
+import { type DatasetAnswer, DatasetId, DatasetItemShape, DatasetShape } from './schemas/dataset.js'
 import { Cursor, DEFAULT_PAGE_SIZE, Limit, pageOf, SearchText } from './schemas/page.js'
-
-const orNull = () => Type.Union([Type.String(), Type.Null()])
-
-const DatasetShape = Type.Object(
-  {
-    id: Type.String({ 'x-scalar': 'ID', description: 'Stable for ever.' }),
-    name: Type.String(),
-    hash: Type.Union([Type.String(), Type.Null()], {
-      description: 'sha256 over labels, captions and pictures in order; null of one that is only known by name, from a published table.',
-    }),
-    nItems: Type.Integer({ description: 'Pictures.' }),
-    nClasses: Type.Integer(),
-    classNames: Type.Array(Type.String(), { description: 'By label.' }),
-    description: orNull(),
-    license: orNull(),
-    createdAt: Type.String({ format: 'date-time' }),
-  },
-  { title: 'Dataset', additionalProperties: false },
-)
 
 export const datasets = defineOperation({
   name: 'datasets',
@@ -54,23 +36,58 @@ export const dataset = defineOperation({
   kind: 'query',
   scope: 'read',
   summary: 'A data set: what it is and how large',
-  input: Type.Object(
-    { id: Type.String({ 'x-scalar': 'ID', minLength: 1, maxLength: 200, pattern: '^[^\\u0000]*$' }) },
-    { title: 'DatasetInput', additionalProperties: false },
-  ),
+  input: Type.Object({ id: DatasetId }, { title: 'DatasetInput', additionalProperties: false }),
   output: DatasetShape,
   example: { id: 'imagenet-1k-validation' },
 
   async run({ catalog }, { id }) {
-    const record = await catalog.datasets.get(id)
-    if (!record) throw new RequestError('DATASET_UNKNOWN', { dataset: id, known: await catalog.datasets.ids() })
-    return describeDataset(record)
+    return describeDataset(await findDataset(catalog, id))
   },
 })
 
-export function describeDataset({ id, name, hash, nItems, nClasses, classNames, description, license, createdAt }: DatasetRecord) {
+export const datasetItems = defineOperation({
+  name: 'datasetItems',
+  kind: 'query',
+  scope: 'read',
+  summary: 'The pictures of a data set in their order, with what is known of each',
+  input: Type.Object(
+    { dataset: DatasetId, limit: Type.Optional(Limit), cursor: Type.Optional(Cursor) },
+    { title: 'DatasetItemsInput', additionalProperties: false },
+  ),
+  output: pageOf('DatasetItemPage', DatasetItemShape),
+  example: { dataset: 'emoji-twemoji', limit: 10 },
+
+  async run({ catalog }, { dataset: id, limit = DEFAULT_PAGE_SIZE, ...request }) {
+    const { classNames } = await findDataset(catalog, id)
+    const { items, nextCursor, cursors, totalCount } = await catalog.datasets.itemPage(id, { limit, ...request })
+    return {
+      items: items.map(({ imageId, variants, captions, label, ...item }) => ({
+        ...item,
+        image: imageId,
+        variants: [...variants],
+        label,
+        className: label === null ? null : (classNames[label] ?? null),
+        captions: captions.map(({ text, weight }) => ({ text, weight })),
+      })),
+      nextCursor,
+      cursors: [...cursors],
+      totalCount,
+    }
+  },
+})
+
+/** @throws DATASET_UNKNOWN */
+export async function findDataset(catalog: Context['catalog'], id: string): Promise<DatasetRecord> {
+  const record = await catalog.datasets.get(id)
+  if (!record) throw new RequestError('DATASET_UNKNOWN', { dataset: id, known: await catalog.datasets.ids() })
+  return record
+}
+
+export function describeDataset({ report, classNames, nClasses, createdAt, ...record }: DatasetRecord): DatasetAnswer {
+  const { id, name, hash, nItems, description, license } = record
   return {
     ...{ id, name, hash, nItems, nClasses: nClasses ?? classNames.length, classNames: [...classNames], description, license },
+    report: report as DatasetAnswer['report'],
     createdAt: createdAt.toISOString(),
   }
 }

@@ -27,6 +27,8 @@ export const fixedLimits = {
   graphqlNumbers: 100_000,
   /** Items on one page of a list. */
   pageSize: 100,
+  /** Files in the zip file of a data set. */
+  datasetFiles: 50_000,
   /** Lines of a job's log in one answer. */
   logLines: 1000,
   /** Pixels of a thumbnail's longer side. */
@@ -41,12 +43,20 @@ export const fixedLimits = {
   graphqlComplexity: 2_000,
 } as const
 
-export type LimitName = keyof typeof fixedLimits | 'bodyBytes' | 'imagePixels' | 'inputs' | 'queueLength' | 'requestsPerMinute'
+export type LimitName =
+  | keyof typeof fixedLimits
+  | 'bodyBytes'
+  | 'datasetBytes'
+  | 'imagePixels'
+  | 'inputs'
+  | 'queueLength'
+  | 'requestsPerMinute'
 
 /** Every limit of a server with this configuration. */
 export function limitsOf(config: Config): Readonly<Record<LimitName, number>> {
   return {
     bodyBytes: config.maxBodyBytes,
+    datasetBytes: config.maxDatasetBytes,
     imagePixels: config.maxImagePixels,
     inputs: config.maxInputsPerRequest,
     queueLength: config.queueLimit,

@@ -4,7 +4,7 @@
 
 import { activation, cache } from './cache.js'
 import { capabilities } from './capabilities.js'
-import { dataset, datasets } from './datasets.js'
+import { dataset, datasetItems, datasets } from './datasets.js'
 import { featureHeatmap } from './feature-heatmap.js'
 import { featureDensity, featureHistogram, saeDensity } from './feature-plots.js'
 import { featureSprite } from './feature-sprite.js'
@@ -20,6 +20,7 @@ import { cancelJob, createJob, jobs, resumeJob } from './jobs.js'
 import { metrics } from './metrics.js'
 import { model } from './model.js'
 import { models } from './models.js'
+import { registerDataset, removeDataset, uploadDataset } from './register-dataset.js'
 import { sae } from './sae.js'
 import { saeFeature } from './sae-feature.js'
 import { saeFeatures } from './sae-features.js'
@@ -38,6 +39,10 @@ export const operations = {
   metrics,
   datasets,
   dataset,
+  datasetItems,
+  uploadDataset,
+  registerDataset,
+  removeDataset,
   images,
   image,
   imageFile,

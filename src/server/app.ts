@@ -17,6 +17,7 @@ import { authorize, Invoker } from '../operations/invoke.js'
 import type { Context } from '../operations/operation.js'
 import { artifactRoutes } from './artifact-routes.js'
 import { Authenticator } from './auth.js'
+import { datasetRoutes } from './dataset-routes.js'
 import { docs } from './docs.js'
 import { callOf, type Doors } from './doors.js'
 import { errorHandler, sendProblem, translate } from './error-handler.js'
@@ -122,7 +123,9 @@ export async function buildApp({ host, catalog, config, logger }: AppParts): Pro
       request.caller = await authenticator.authenticate(request)
       if (scope !== 'any') authorize(request.caller, scope)
     }
-    if (Number(request.headers['content-length'] ?? 0) > maxBodyBytes) throw new HttpError('BODY_TOO_LARGE', { maximum: maxBodyBytes })
+    const { takesFiles = false } = request.routeOptions.config
+    if (!takesFiles && Number(request.headers['content-length'] ?? 0) > maxBodyBytes)
+      throw new HttpError('BODY_TOO_LARGE', { maximum: maxBodyBytes })
   })
   app.addHook('onResponse', async ({ method, url, ip, log }, { statusCode, elapsedTime }) => {
     log.info({ method, url, status: statusCode, ms: Math.round(elapsedTime), ip }, 'request')
@@ -133,6 +136,7 @@ export async function buildApp({ host, catalog, config, logger }: AppParts): Pro
   health(app, context)
   rest(app, doors)
   await imageRoutes(app, doors)
+  await datasetRoutes(app, doors)
   jobEventRoutes(app, doors)
   artifactRoutes(app, doors)
   await app.register(graphql, {

@@ -17,6 +17,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The right that a route needs; `any`: a key, whatever its scopes. A route without it is open to everyone. */
     scope?: Scope | 'any'
+    /** Bodies are written to the disk as they come, under a limit of the route's own. */
+    takesFiles?: boolean
   }
 }
 

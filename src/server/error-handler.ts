@@ -23,7 +23,7 @@ export function sendProblem(error: unknown, request: FastifyRequest, reply: Fast
   if (isOurs) request.log.error({ err: error }, 'request failed')
   if (retryAfterSeconds !== undefined) reply.header('retry-after', Math.ceil(retryAfterSeconds))
   if (problem.status === 401) reply.header('www-authenticate', 'Bearer realm="refract"')
-  if (problem.status === 413) dropRest(request, reply)
+  if (problem.status === 413 || request.routeOptions.config.takesFiles) dropRest(request, reply)
   reply.removeHeader('content-length').removeHeader('etag')
   return reply.code(problem.status).header('cache-control', 'no-store').type('application/problem+json').send(JSON.stringify(problem))
 }

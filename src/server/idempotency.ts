@@ -23,7 +23,7 @@ export class IdempotencyKeys {
   readonly #contents = new LRUCache<string, string>({ max: 10_000, ttl: KEEP_FOR_MS })
 
   /** @throws IDEMPOTENCY_KEY_INVALID when the key is malformed, or was used with other content */
-  check(request: FastifyRequest, content: Uint8Array): void {
+  check(request: FastifyRequest, content: Uint8Array | string): void {
     const key = idempotencyKeyOf(request)
     if (key === undefined) return
     const hash = createHash('sha256').update(content).digest('hex')

@@ -8,6 +8,7 @@ import { artifactTypes } from '../operations/jobs/artifacts.js'
 import { operations } from '../operations/operations.js'
 import { JobEventShape, JobId } from '../operations/schemas/job.js'
 import { ARTIFACT_PATH } from './artifact-routes.js'
+import { datasetTypes } from './dataset-routes.js'
 import { uploadTypes } from './image-routes.js'
 import { EVENT_STREAM } from './job-events.js'
 import { ARROW, JSON_TYPE, NPZ, PNG, SAFETENSORS, SVG } from './negotiate.js'
@@ -29,6 +30,7 @@ export function openApiDocument(): Json {
   const upload = describeUpload(schemas)
   add('/v1/images', 'post', upload)
   add('/v1/images/{id}', 'get', describeImage(schemas))
+  add('/v1/datasets', 'post', describeDatasetUpload(schemas))
   add('/v1/jobs/{id}/events', 'get', describeJobEvents(schemas))
   add(ARTIFACT_PATH, 'get', describeArtifact(schemas))
   schemas.Problem = problemSchema
@@ -147,6 +149,37 @@ function describeUpload(schemas: Record<string, Json>): Json {
         description: 'The image.',
         headers: answerHeaders,
         content: { [JSON_TYPE]: { schema: toComponents(uploadImage.output, schemas) } },
+      },
+      default: problemResponse,
+    },
+  }
+}
+
+function describeDatasetUpload(schemas: Record<string, Json>): Json {
+  const { uploadDataset } = operations
+  const { file: _, ...said } = (uploadDataset.input as unknown as { properties: Record<string, TSchema> }).properties
+  const properties = { file: binary, ...mapValues(said, (each) => toComponents(each, schemas)) }
+  const content = Object.fromEntries(
+    datasetTypes.map((type) => [
+      type,
+      { schema: type === 'multipart/form-data' ? { type: 'object', required: ['file'], properties } : binary },
+    ]),
+  )
+  return {
+    operationId: uploadDataset.name,
+    summary: uploadDataset.summary,
+    description: `Scope: \`${uploadDataset.scope}\`. As a form with one file, or the file itself as the body and the rest in the query.`,
+    tags: ['datasets'],
+    parameters: [
+      ...Object.entries(said).map(([name, schema]) => describeParameter(name, { schema, inPath: false, required: false, schemas })),
+      idempotencyKeyHeader,
+    ],
+    requestBody: { required: true, content },
+    responses: {
+      201: {
+        description: 'The data set.',
+        headers: answerHeaders,
+        content: { [JSON_TYPE]: { schema: toComponents(uploadDataset.output, schemas) } },
       },
       default: problemResponse,
     },

@@ -43,7 +43,7 @@ function route<I extends TSchema, O extends TSchema>(
   return { method, path, ...about } as unknown as Route
 }
 
-const { saes, sae, saeFeatures, saeFeature, metrics, datasets, dataset } = operations
+const { saes, sae, saeFeatures, saeFeature, metrics, datasets, dataset, datasetItems, registerDataset, removeDataset } = operations
 const { capabilities, models, model, hookPoints, images, forward, features, heatmap, cache, activation } = operations
 const { jobs, job, jobLog, createJob, cancelJob, resumeJob } = operations
 const { featureHeatmap, featureSprite, featureHistogram, featureDensity, saeDensity } = operations
@@ -62,6 +62,9 @@ export const routes: readonly Route[] = [
   route('GET', '/v1/metrics', { operation: metrics, tag: 'saes' }),
   route('GET', '/v1/datasets', { operation: datasets, tag: 'datasets' }),
   route('GET', '/v1/datasets/{id}', { operation: dataset, tag: 'datasets' }),
+  route('DELETE', '/v1/datasets/{id}', { operation: removeDataset, tag: 'datasets' }),
+  route('GET', '/v1/datasets/{dataset}/items', { operation: datasetItems, tag: 'datasets' }),
+  route('POST', '/v1/dataset-registrations', { operation: registerDataset, tag: 'datasets', created: ({ id }) => `/v1/datasets/${id}` }),
   route('GET', '/v1/images', { operation: images, tag: 'images' }),
   route('POST', '/v1/forward', {
     operation: forward,

@@ -24,6 +24,7 @@ describe('settings', () => {
       memoryMb: 4096,
       queueLimit: 256,
       maxBodyBytes: 64 * 2 ** 20,
+      maxDatasetBytes: 2048 * 2 ** 20,
       maxImagePixels: 50_000_000,
       maxInputsPerRequest: 256,
       rateLimitPerMinute: 0,

@@ -82,6 +82,7 @@ describe('answers are of the schema that OpenAPI promises', () => {
       '/v1/metrics': '/v1/metrics',
       '/v1/datasets': '/v1/datasets',
       '/v1/datasets/{id}': '/v1/datasets/pictures',
+      '/v1/datasets/{dataset}/items': '/v1/datasets/pictures/items',
       '/v1/images': '/v1/images',
       '/v1/images/{id}': `/v1/images/${image}`,
       '/v1/jobs': '/v1/jobs',

@@ -6,7 +6,7 @@
 import { createHash, type Hash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { EngineError } from '../errors.js'
-import { decodeWithAlpha, type ImageLimits, inspectHeader } from '../image/decode.js'
+import { type ImageInfo, type ImageLimits, inspectHeader, inspectImage } from '../image/decode.js'
 import { type Dataset, type DatasetItem, type Finding, FindingCounter, named, type PictureSource } from './dataset.js'
 
 export interface ExamineOptions {
@@ -17,6 +17,13 @@ export interface ExamineOptions {
   readonly check: 'decode' | 'header'
   readonly onProgress?: ((done: number, total: number) => void) | undefined
   readonly signal?: AbortSignal | undefined
+  /** Told of every picture that can be read and has a file. */
+  readonly onPicture?: ((source: PictureSource, facts: PictureFacts) => void) | undefined
+}
+
+export interface PictureFacts extends ImageInfo {
+  /** Of the file, in hex. */
+  readonly sha256: string
 }
 
 /** A data set before its pictures were looked at. */
@@ -30,6 +37,21 @@ export interface Draft {
 
 /** Files that are read and decoded at a time. */
 const AT_A_TIME = 32
+/** Larger pictures are decoded one after the other: thirty-two of the largest at once would take all memory. */
+const LARGE_PIXELS = 4_000_000
+
+interface Examining extends ExamineOptions {
+  readonly oneByOne: <T>(work: () => Promise<T>) => Promise<T>
+}
+
+function oneByOne(): Examining['oneByOne'] {
+  let last: Promise<unknown> = Promise.resolve()
+  return (work) => {
+    const mine = last.then(work)
+    last = mine.catch(() => {})
+    return mine
+  }
+}
 
 /**
  * @throws DATASET_INVALID naming the pictures that cannot be read, or the classes that nothing is left of; what `signal` says
@@ -42,10 +64,11 @@ export async function examined(draft: Draft, options: ExamineOptions): Promise<D
   const kept: DatasetItem[] = []
   const hash = createHash('sha256')
   addLine(hash, { classes: classNames ?? nClasses ?? null })
+  const examining: Examining = { ...options, oneByOne: oneByOne() }
 
   for (let start = 0; start < items.length; start += AT_A_TIME) {
     options.signal?.throwIfAborted()
-    const looked = await Promise.all(items.slice(start, start + AT_A_TIME).map((item) => lookAt(item, options)))
+    const looked = await Promise.all(items.slice(start, start + AT_A_TIME).map((item) => lookAt(item, examining)))
     for (const { item, digests, problems } of looked) {
       for (const problem of problems) unreadable.add(problem)
       if (item === undefined) continue
@@ -83,7 +106,7 @@ interface Looked {
   readonly problems: readonly string[]
 }
 
-async function lookAt(item: DatasetItem, options: ExamineOptions): Promise<Looked> {
+async function lookAt(item: DatasetItem, options: Examining): Promise<Looked> {
   const problems: string[] = []
   const digest = async (source: PictureSource, name: string): Promise<string | undefined> => {
     try {
@@ -107,14 +130,20 @@ async function lookAt(item: DatasetItem, options: ExamineOptions): Promise<Looke
   return { item: item.variants === undefined ? item : { ...item, variants }, digests, problems }
 }
 
-async function digestOf(source: PictureSource, { check, limits }: ExamineOptions): Promise<string> {
+async function digestOf(source: PictureSource, { check, limits, onPicture, oneByOne }: Examining): Promise<string> {
   if (source.kind === 'drawn') {
     const { width, height, channels, data } = source.draw()
     return createHash('sha256').update(`${width} ${height} ${channels}\n`).update(data).digest('hex')
   }
   const bytes = await bytesOf(source)
-  await (check === 'decode' ? decodeWithAlpha(bytes, limits) : inspectHeader(bytes, limits))
-  return createHash('sha256').update(bytes).digest('hex')
+  const info = await inspectHeader(bytes, limits)
+  if (check === 'decode') {
+    const decoded = () => inspectImage(bytes, limits)
+    await (info.width * info.height > LARGE_PIXELS ? oneByOne(decoded) : decoded())
+  }
+  const sha256 = createHash('sha256').update(bytes).digest('hex')
+  onPicture?.(source, { ...info, sha256 })
+  return sha256
 }
 
 export async function bytesOf(source: Exclude<PictureSource, { kind: 'drawn' }>): Promise<Uint8Array> {

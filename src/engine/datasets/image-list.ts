@@ -7,7 +7,7 @@ import { realpath, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { EngineError } from '../errors.js'
 import { nearest } from '../nearest.js'
-import { type Caption, type DatasetItem, nothingFound } from './dataset.js'
+import { type Caption, type DatasetItem, type Facets, nothingFound } from './dataset.js'
 import type { Draft } from './examine.js'
 import { type Complain, type ListFormat, type ListRow, readListRows } from './list-rows.js'
 import { byCodeUnit, isInside, whyOutside } from './picture-files.js'
@@ -79,12 +79,13 @@ interface Picture {
   readonly line: number
   readonly label: string | number | undefined
   readonly captions: Caption[]
+  readonly facets: Facets
 }
 
-function addRow(pictures: Map<string, Picture>, { file, line, label, captions }: ListRow, complain: Complain): void {
+function addRow(pictures: Map<string, Picture>, { file, line, label, captions, facets }: ListRow, complain: Complain): void {
   const earlier = pictures.get(file)
   if (earlier === undefined) {
-    pictures.set(file, { file, line, label, captions: [...captions] })
+    pictures.set(file, { file, line, label, captions: [...captions], facets })
     return
   }
   if (earlier.label !== label) {
@@ -93,6 +94,8 @@ function addRow(pictures: Map<string, Picture>, { file, line, label, captions }:
       `"${file}" has the label ${JSON.stringify(label) ?? 'none'}; line ${earlier.line} says ${JSON.stringify(earlier.label) ?? 'none'}`,
     )
   }
+  const other = Object.keys({ ...earlier.facets, ...facets }).find((name) => earlier.facets[name] !== facets[name])
+  if (other !== undefined) complain(line, `"${file}" has another "${other.slice(0, 100)}" than line ${earlier.line} says`)
   const isNew = (caption: Caption) => !earlier.captions.some(({ text }) => text === caption.text)
   const fresh = captions.filter(isNew)
   if (fresh.length < Math.max(1, captions.length)) complain(line, `says again what line ${earlier.line} said of "${file}"`)
@@ -166,12 +169,12 @@ function requireLabels(
   }
 }
 
-function itemOf({ file, label, captions }: Picture, folder: string, classes: Classes | undefined): DatasetItem {
+function itemOf({ file, label, captions, facets }: Picture, folder: string, classes: Classes | undefined): DatasetItem {
   const number = label === undefined || classes === undefined ? undefined : classes.numberOf(label)
   return {
     name: file,
     picture: { kind: 'file', path: path.join(folder, file) },
-    facets: label === undefined ? {} : { class: classes?.names?.[number!] ?? label },
+    facets: label === undefined ? facets : { class: classes?.names?.[number!] ?? label, ...facets },
     ...(number !== undefined && { label: number }),
     ...(captions.length > 0 && { captions }),
   }

@@ -5,7 +5,7 @@
 
 import { createReadStream } from 'node:fs'
 import { nearest } from '../nearest.js'
-import type { Caption } from './dataset.js'
+import type { Caption, Facets } from './dataset.js'
 import { readSeparated } from './separated-values.js'
 
 export interface ListRow {
@@ -14,6 +14,8 @@ export interface ListRow {
   readonly captions: readonly Caption[]
   /** As it is in the file: a class's name, or its number. */
   readonly label?: string | number
+  /** What columns of other names say, where they are kept. */
+  readonly facets: Facets
 }
 
 export const listFields = ['file', 'caption', 'captions', 'label'] as const
@@ -22,8 +24,8 @@ export type ListField = (typeof listFields)[number]
 export interface ListFormat {
   /** What the file calls the fields, where it is not by these names: `{ file: 'file_name', caption: 'text' }`. */
   readonly columns: Readonly<Partial<Record<ListField, string>>>
-  /** Columns of other names: an error, or not looked at. */
-  readonly otherColumns: 'refuse' | 'ignore'
+  /** Columns of other names: an error, not looked at, or kept as facets of the picture. */
+  readonly otherColumns: 'refuse' | 'ignore' | 'keep'
 }
 
 /** Takes a problem with a line; the caller decides how many are enough. */
@@ -39,9 +41,11 @@ export function readListRows(file: string, format: ListFormat, complain: Complai
 async function* separatedRows(file: string, format: ListFormat, complain: Complain): AsyncGenerator<ListRow> {
   const records = readSeparated(createReadStream(file, 'utf8') as AsyncIterable<string>, /\.tsv$/i.test(file) ? '\t' : ',')
   let columns: (ListField | undefined)[] | undefined
+  let names: readonly string[] = []
   for await (const { values, line } of records) {
     if (columns === undefined) {
-      columns = fieldsOfHeader(values, format)
+      names = namesOfHeader(values)
+      columns = fieldsOfHeader(names, format)
       continue
     }
     if (values.length !== columns.length) {
@@ -49,24 +53,32 @@ async function* separatedRows(file: string, format: ListFormat, complain: Compla
       continue
     }
     const row: Record<string, unknown> = {}
+    const others: Record<string, unknown> = Object.create(null)
     columns.forEach((field, index) => {
       // an empty cell is an absent value
-      if (field !== undefined && values[index] !== '') row[field] = values[index]
+      if (values[index] === '') return
+      if (field !== undefined) row[field] = values[index]
+      else if (format.otherColumns === 'keep') others[names[index]!] = values[index]
     })
     if (typeof row.label === 'string' && /^-?(0|[1-9]\d*)$/.test(row.label)) row.label = Number(row.label)
     if (typeof row.captions === 'string') row.captions = row.captions.split('|').map((text) => text.trim())
-    const read = rowOf(row, line, complain)
+    const read = rowOf(row, { others, line, complain })
     if (read) yield read
   }
 }
 
+function namesOfHeader(header: readonly string[]): string[] {
+  return header.map((name, index) => (index === 0 ? name.replace(/^\ufeff/, '') : name).trim())
+}
+
 /** @throws SyntaxError when a column is unknown or named twice, or the file's is missing */
-function fieldsOfHeader(header: readonly string[], format: ListFormat): (ListField | undefined)[] {
-  const names = header.map((name, index) => (index === 0 ? name.replace(/^\ufeff/, '') : name).trim())
+function fieldsOfHeader(names: readonly string[], format: ListFormat): (ListField | undefined)[] {
   const fields = names.map((name) => fieldNamed(name, format))
   fields.forEach((field, index) => {
     if (field === undefined && format.otherColumns === 'refuse') throw new SyntaxError(unknownColumn(names[index]!, format))
     if (field !== undefined && fields.indexOf(field) !== index) throw new SyntaxError(`line 1: two columns are "${field}"`)
+    if (format.otherColumns === 'keep' && names.indexOf(names[index]!) !== index)
+      throw new SyntaxError(`line 1: two columns are "${names[index]!.slice(0, 100)}"`)
   })
   if (!fields.includes('file'))
     throw new SyntaxError(`line 1: no column "${format.columns.file ?? 'file'}"; the first line names the columns`)
@@ -95,13 +107,15 @@ async function* jsonRows(file: string, format: ListFormat, complain: Complain): 
       continue
     }
     const row: Record<string, unknown> = {}
+    const others: Record<string, unknown> = Object.create(null)
     for (const [key, value] of Object.entries(object)) {
       const field = fieldNamed(key, format)
       if (field !== undefined) row[field] = value
+      else if (format.otherColumns === 'keep') others[key] = value
       else if (format.otherColumns === 'refuse')
         complain(line, unknownColumn(key, format).replace(/^line 1: unknown column/, 'unknown field'))
     }
-    const read = rowOf(row, line, complain)
+    const read = rowOf(row, { others, line, complain })
     if (read) yield read
   }
 }
@@ -129,7 +143,14 @@ function parsedObject(text: string): object | undefined {
   }
 }
 
-function rowOf(row: Readonly<Record<string, unknown>>, line: number, complain: Complain): ListRow | undefined {
+interface AboutRow {
+  /** What its other columns say. */
+  readonly others: Readonly<Record<string, unknown>>
+  readonly line: number
+  readonly complain: Complain
+}
+
+function rowOf(row: Readonly<Record<string, unknown>>, { others, line, complain }: AboutRow): ListRow | undefined {
   const { file, caption, captions, label } = row
   if (typeof file !== 'string') {
     complain(line, file === undefined ? 'names no file' : '"file" is not a text')
@@ -141,7 +162,22 @@ function rowOf(row: Readonly<Record<string, unknown>>, line: number, complain: C
   if (read === undefined) complain(line, 'its captions are not texts, or { "text", "weight" } with a weight above 0')
   const isLabel = label === undefined || typeof label === 'string' || (typeof label === 'number' && Number.isFinite(label))
   if (!isLabel) complain(line, '"label" is neither a text nor a number')
-  return { line, file, captions: read ?? [], ...(isLabel && label !== undefined && { label: label as string | number }) }
+  return {
+    line,
+    file,
+    captions: read ?? [],
+    facets: facetsOf(others, line, complain),
+    ...(isLabel && label !== undefined && { label: label as string | number }),
+  }
+}
+
+function facetsOf(others: Readonly<Record<string, unknown>>, line: number, complain: Complain): Facets {
+  const known = Object.entries(others).filter(([, value]) => value !== null)
+  for (const [name, value] of known) {
+    if (typeof value === 'string' || (typeof value === 'number' && Number.isFinite(value))) continue
+    complain(line, `"${name.slice(0, 100)}" is neither a text nor a number`)
+  }
+  return Object.fromEntries(known) as Facets
 }
 
 function captionsOf(value: unknown): Caption[] | undefined {

@@ -24,6 +24,8 @@ export interface OpenOptions {
   readonly baseFolder?: string
   readonly onProgress?: (done: number, total: number) => void
   readonly signal?: AbortSignal
+  /** Told of every picture that can be read and has a file. */
+  readonly onPicture?: ExamineOptions['onPicture']
 }
 
 type Open = (options: OpenOptions) => Promise<Dataset>
@@ -40,7 +42,7 @@ const kinds = {
   list: (fields) => {
     const file = fields.string('file')
     const columns = columnsOf(fields.section('columns'))
-    const otherColumns = fields.choice('otherColumns', ['refuse', 'ignore'], 'refuse')
+    const otherColumns = fields.choice('otherColumns', ['refuse', 'ignore', 'keep'], 'refuse')
     const classNames = fields.has('classNames') ? { classNames: distinct(fields, 'classNames', fields.strings('classNames')) } : {}
     const nClasses = fields.has('nClasses') ? { nClasses: fields.number('nClasses', { min: 1, max: 1_000_000, integer: true }) } : {}
     if (fields.has('classNames') && fields.has('nClasses')) fields.problem('nClasses', 'classNames say how many there are')

@@ -24,7 +24,7 @@ export function whyOutside(name: string): string | undefined {
   if (name === '') return 'is empty'
   if (/\p{Cc}/u.test(name)) return 'has control characters'
   if (name.includes('\\')) return 'has a backslash; "/" separates folders'
-  if (path.posix.isAbsolute(name) || /^[a-zA-Z]:/.test(name)) return 'is absolute; names are relative to the list'
+  if (path.posix.isAbsolute(name) || /^[a-zA-Z]:/.test(name)) return 'is absolute; names are relative'
   const parts = name.split('/')
   if (parts.includes('..')) return 'leads out of the folder'
   return parts.includes('.') || parts.includes('') ? 'has an empty part' : undefined
