@@ -2,6 +2,7 @@
  * Directions at a hook point of a model that are kept under a name, to be added, projected out or searched by.
  */
 
+import { isDeepStrictEqual } from 'node:util'
 import { EngineError } from '../engine/errors.js'
 import type { PrismaClient, Vector } from '../generated/prisma/client.js'
 import type { BaseModelCatalog } from './base-models.js'
@@ -25,18 +26,20 @@ export interface VectorRecord {
 
 export interface VectorCatalog {
   /** In order of id. */
-  list(request: PageRequest & { readonly model?: string }): Promise<Page<VectorRecord>>
+  list(request: PageRequest & { readonly model?: string; readonly hookPoint?: string }): Promise<Page<VectorRecord>>
+  /** Of all, for "did you mean". */
+  ids(): Promise<readonly string[]>
   get(id: string): Promise<VectorRecord | undefined>
-  /** @throws BASE_MODEL_UNKNOWN; INPUT_INVALID when the id is taken */
+  /** The same vector twice under an id is one. @throws BASE_MODEL_UNKNOWN; INPUT_INVALID when the id is another's */
   create(vector: Omit<VectorRecord, 'createdAt'>): Promise<VectorRecord>
   remove(id: string): Promise<boolean>
 }
 
 export function vectorCatalog(prisma: PrismaClient, baseModels: BaseModelCatalog): VectorCatalog {
   return {
-    async list({ limit, cursor, model }) {
+    async list({ limit, cursor, model, hookPoint }) {
       const [after] = cursor === undefined ? [] : decodeCursor(LIST, cursor, 1)
-      const filter = model === undefined ? {} : { modelId: model }
+      const filter = { ...(model !== undefined && { modelId: model }), ...(hookPoint !== undefined && { hookPoint }) }
       const [rows, totalCount] = await Promise.all([
         prisma.vector.findMany({
           where: { ...filter, ...(after !== undefined && { id: { gt: after } }) },
@@ -46,6 +49,10 @@ export function vectorCatalog(prisma: PrismaClient, baseModels: BaseModelCatalog
         prisma.vector.count({ where: filter }),
       ])
       return pageOf(rows, { limit, totalCount, list: LIST, key: ({ id }) => [id], item: recordOf })
+    },
+
+    async ids() {
+      return (await prisma.vector.findMany({ select: { id: true }, orderBy: { id: 'asc' } })).map(({ id }) => id)
     },
 
     async get(id) {
@@ -61,9 +68,11 @@ export function vectorCatalog(prisma: PrismaClient, baseModels: BaseModelCatalog
         description: description === null ? null : storableText(description),
       }
       const { count } = await prisma.vector.createMany({ data: [data], skipDuplicates: true })
-      if (count === 0)
+      const record = recordOf(await prisma.vector.findUniqueOrThrow({ where: { id } }))
+      const isSame = record.modelId === modelId && record.hookPoint === hookPoint && isDeepStrictEqual(record.values, values)
+      if (count === 0 && !isSame)
         throw new EngineError('INPUT_INVALID', { path: 'id', problem: `there is a vector "${id}" already. Choose another id.` })
-      return recordOf(await prisma.vector.findUniqueOrThrow({ where: { id } }))
+      return record
     },
 
     async remove(id) {

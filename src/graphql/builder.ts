@@ -19,7 +19,15 @@ interface Json {
 export interface SchemaTypes {
   Context: GraphqlContext
   DefaultFieldNullability: false
-  Scalars: { Positions: Json; ImageInput: Json; Shape: Json; TensorData: Json; Json: Json; Upload: { Input: Uint8Array; Output: never } }
+  Scalars: {
+    Positions: Json
+    ImageInput: Json
+    VectorInput: Json
+    Shape: Json
+    TensorData: Json
+    Json: Json
+    Upload: { Input: Uint8Array; Output: never }
+  }
 }
 
 export function createBuilder() {

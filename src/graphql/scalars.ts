@@ -20,6 +20,10 @@ export const scalars = {
     '"all", "cls", "patches", or a list of indices. Position 0 is CLS where the model has one, then registers, then patches row by row.',
   ),
   ImageInput: json('ImageInput', 'The id of an uploaded image ("sha256:..."), or { base64: "..." } with a JPEG, PNG or WebP file.'),
+  VectorInput: json(
+    'VectorInput',
+    'A direction: a list of numbers, { id: "..." } of a stored vector, or { sae: "...", feature: 12 } for the row of a feature in the decoder of its SAE.',
+  ),
   Shape: json('Shape', 'A list of axis lengths; the batch axis is "batch".'),
   TensorData: json(
     'TensorData',

@@ -12,7 +12,7 @@ import { TypesFromSchemas } from './from-schema.js'
 import { jobEventsField } from './job-events.js'
 import { nodeType } from './node-type.js'
 import { operationField } from './operation-field.js'
-import { saeFields } from './sae-fields.js'
+import { saeFields, searchFields } from './sae-fields.js'
 import { tensorType } from './tensor-type.js'
 
 export function buildSchema(): GraphQLSchema {
@@ -50,6 +50,7 @@ export function buildSchema(): GraphQLSchema {
   connectionField(builder, types, { operation: operations.jobs, node: job, name: 'Job' })
   jobEventsField(builder, types)
   saeFields(builder, types)
+  searchFields(builder, types)
   datasetFields(builder, types)
   return builder.toSchema()
 }

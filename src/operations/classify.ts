@@ -90,7 +90,7 @@ export async function zeroShotLogits(
 const TEXTS_PER_RUN = 64
 
 /** One unit vector a label, `[label, dEmbed]`; only labels that were not asked for before go through the text tower. */
-async function embedLabels(
+export async function embedLabels(
   context: Context,
   { model, labels, templates }: { readonly model: ModelRecord; readonly labels: readonly string[]; readonly templates: readonly string[] },
   call: Call,

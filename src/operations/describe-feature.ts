@@ -74,7 +74,7 @@ function describeStatistics(statistics: Partial<FeatureStatistics>): FeatureStat
   return Object.fromEntries(featureStatistics.map((name) => [name, statistics[name] ?? null])) as FeatureStatistics
 }
 
-function describeExplanation({ id, text, author, method, score, createdAt }: Explanation) {
+export function describeExplanation({ id, text, author, method, score, createdAt }: Explanation) {
   return { id, text, author, method, score, createdAt: createdAt.toISOString() }
 }
 

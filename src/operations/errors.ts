@@ -36,6 +36,10 @@ const messages = {
     `The features of ${d.sae} are not indexed${d.dataset === undefined ? '' : ` on "${shorten(d.dataset)}"`}.${
       d.known.length > 0 ? ` They are on ${d.known.map((id) => `"${id}"`).join(', ')}.` : ' Index it on a data set first.'
     }`,
+  EXPLANATION_UNKNOWN: (d: { explanation: string }) =>
+    `There is no explanation "${shorten(d.explanation)}". GET /v1/explanations lists the explanations.`,
+  VECTOR_UNKNOWN: (d: { vector: string; known: readonly string[] }) =>
+    `There is no vector "${shorten(d.vector)}".${didYouMean(d.vector, d.known) || ' GET /v1/vectors lists the vectors.'}`,
   DATASET_UNKNOWN: (d: { dataset: string; known: readonly string[] }) =>
     `There is no data set "${shorten(d.dataset)}".${didYouMean(d.dataset, d.known) || ' GET /v1/datasets lists the data sets.'}`,
   CACHE_UNKNOWN: (d: { cache: string }) =>

@@ -85,7 +85,7 @@ export const features = defineOperation({
 
   async run(context, input, call) {
     const found = await findAll(context, input)
-    const plan = planRun(context, { input, call, ...found })
+    const plan = await planRun(context, { input, call, ...found })
     const { model } = found
     const inputs = await loadInputs(context, { inputs: input.inputs, preprocessing: model.description.preprocessing }, call)
     const { codes, timings } = await context.host.codes(
@@ -153,7 +153,7 @@ interface ToPlan extends Found {
 }
 
 /** Everything that can be refused before any picture is decoded. @throws all problems at once */
-function planRun(context: Context, { input, call, model, saes }: ToPlan) {
+async function planRun(context: Context, { input, call, model, saes }: ToPlan) {
   const nInputs = input.inputs.length
   const instead = 'Send several smaller requests.'
   checkLimit('inputs', { given: nInputs, maximum: context.config.maxInputsPerRequest, what: 'inputs', instead })
@@ -178,7 +178,7 @@ function planRun(context: Context, { input, call, model, saes }: ToPlan) {
     const counts = { topK: Math.min(topK, config.dSae), imageTopK: Math.min(imageTopK, config.dSae) }
     return [{ sae, hookPoint, selected: selection?.indices, positions: selection?.indices ?? all, ...counts }]
   })
-  const edits = resolveEdits(input.edits ?? [], { model: model.id, tower, nInputs, host: context.host }, problems)
+  const edits = await resolveEdits(input.edits ?? [], { model: model.id, tower, nInputs, context }, problems)
   problems.throwIfAny()
   const nPairs = reads.reduce((sum, read) => sum + nInputs * (read.positions.length * read.topK + read.imageTopK), 0)
   const fewer = 'Ask for a smaller "topK", for fewer "positions", or send fewer inputs at a time.'

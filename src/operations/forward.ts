@@ -8,6 +8,7 @@ import { modelSource } from '../catalog/catalog.js'
 import { EngineError } from '../engine/errors.js'
 import { isVision, matchHookPoints } from '../engine/hook-points.js'
 import type { RunResult } from '../engine/host/host.js'
+import type { Edit } from '../engine/interventions/edit.js'
 import type { AxisSelection } from '../engine/interventions/selection.js'
 import type { TowerDescription, TowerName } from '../engine/models/model.js'
 import { elementCount, type Tensor } from '../engine/tensor.js'
@@ -96,7 +97,7 @@ export const forward = defineOperation({
 
   async run(context, input, call) {
     const model = await findModel(context.catalog, input.model)
-    const plan = planRun(context, { model, input, call })
+    const plan = await planRun(context, { model, input, call })
     const inputs = await loadInputs(context, { inputs: input.inputs, preprocessing: model.description.preprocessing }, call)
     const result = await context.host.run(
       { model: modelSource(model), inputs, read: plan.read.map(({ name }) => name), edits: plan.edits },
@@ -127,11 +128,11 @@ interface Plan {
   readonly towerName: TowerName
   readonly tower: TowerDescription
   readonly read: readonly Read[]
-  readonly edits: ReturnType<typeof resolveEdits>
+  readonly edits: readonly Edit[]
 }
 
 /** Everything that can be refused before any picture is decoded. @throws all problems at once */
-function planRun(context: Context, { model, input, call }: { model: ModelRecord; input: ForwardInput; call: Call }): Plan {
+async function planRun(context: Context, { model, input, call }: { model: ModelRecord; input: ForwardInput; call: Call }): Promise<Plan> {
   const nInputs = input.inputs.length
   checkLimit('inputs', {
     given: nInputs,
@@ -146,7 +147,7 @@ function planRun(context: Context, { model, input, call }: { model: ModelRecord;
   const names = problems.collect('read', () => matchHookPoints(input.read ?? [], tower.hookPoints, { model: model.id })) ?? []
   const read = names.map((name) => tower.hookPoints.find((hookPoint) => hookPoint.name === name)!)
   const keep = new Map(read.map((hookPoint) => [hookPoint.name, selectRows(input as RowSelector, { hookPoint, tower, problems })]))
-  const edits = resolveEdits(input.edits ?? [], { model: model.id, tower, nInputs, host: context.host }, problems)
+  const edits = await resolveEdits(input.edits ?? [], { model: model.id, tower, nInputs, context }, problems)
   if (input.classify) problems.collect('classify', () => checkClassify(input.classify!, model))
   if (input.classify && towerName === 'text') {
     problems.add('classify', new EngineError('INPUT_INVALID', { path: 'classify', problem: 'is for pictures; these inputs are texts' }))

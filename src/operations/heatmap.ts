@@ -10,6 +10,7 @@ import type { PictureFile } from '../engine/host/host.js'
 import type { HeatmapDrawing } from '../engine/image/draw.js'
 import { type ModelView, wholePicture } from '../engine/image/model-view.js'
 import { checkPatchValues, type PatchValues, rangeOf } from '../engine/image/patch-values.js'
+import type { Edit } from '../engine/interventions/edit.js'
 import type { VisionConfig } from '../engine/models/model.js'
 import { float32 } from '../engine/tensor.js'
 import { Problems } from './errors.js'
@@ -83,7 +84,7 @@ export const heatmap = defineOperation({
   async run(context, input, call) {
     const sae = input.of && 'sae' in input.of ? await findDownloadedSae(context.catalog, input.of.sae) : undefined
     const model = await modelOf(context, input.model, sae)
-    const plan = planHeatmap(context, { input, model, sae })
+    const plan = await planHeatmap(context, { input, model, sae })
     const patches = await patchesOf(context, plan, call)
     checkPatchValues(patches, input.of ? 'of' : 'values')
     const range = rangeOf(patches, plan.style.colormap, chosenRange(input))
@@ -135,7 +136,7 @@ interface Plan {
   readonly reading: PatchReading | undefined
   readonly feature: { readonly sae: DownloadedSae; readonly index: number } | undefined
   readonly values: PatchValues | undefined
-  readonly edits: ReturnType<typeof resolveEdits>
+  readonly edits: readonly Edit[]
 }
 
 interface Asked {
@@ -146,7 +147,7 @@ interface Asked {
 }
 
 /** Everything that can be refused before anything is computed. @throws all problems at once */
-function planHeatmap(context: Context, { input, model, sae }: Asked): Plan {
+async function planHeatmap(context: Context, { input, model, sae }: Asked): Promise<Plan> {
   const problems = new Problems()
   const refuse = (path: string, problem: string) => problems.add(path, new EngineError('INPUT_INVALID', { path, problem }))
   const style = styleOf(input)
@@ -165,8 +166,7 @@ function planHeatmap(context: Context, { input, model, sae }: Asked): Plan {
   const feature = of && 'sae' in of && sae ? { sae, index: of.feature } : undefined
   const values = input.values && inlineValues(input.values, { cls: input.cls, model, refuse })
   if (input.edits && !input.of) refuse('edits', 'go with "of"')
-  const edits =
-    input.of && tower ? resolveEdits(input.edits ?? [], { model: model.id, tower, nInputs: 1, host: context.host }, problems) : []
+  const edits = input.of && tower ? await resolveEdits(input.edits ?? [], { model: model.id, tower, nInputs: 1, context }, problems) : []
   const file = input.image === undefined ? undefined : problems.collect('image', () => pictureFile(context, input.image!, 'image'))
   problems.throwIfAny()
   return { style, model, file, reading, feature, values, edits }

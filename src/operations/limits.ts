@@ -15,6 +15,8 @@ export const fixedLimits = {
   edits: 64,
   /** SAEs that read one run. */
   saes: 16,
+  /** Pictures that one search may have to embed. */
+  searchPictures: 4_096,
   /** Activations of features that one request may be answered. */
   featureActivations: 4_000_000,
   labels: 2_000,

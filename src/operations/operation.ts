@@ -9,6 +9,7 @@ import type { Config } from '../config.js'
 import type { EngineHost } from '../engine/host/host.js'
 import type { ClassEmbeddings } from './class-embeddings.js'
 import type { DrawnPictures } from './drawn-pictures.js'
+import type { PictureEmbeddings } from './search/picture-embeddings.js'
 
 export interface Context {
   readonly host: EngineHost
@@ -17,6 +18,7 @@ export interface Context {
   /** Text embeddings of class labels that were asked for before. */
   readonly classEmbeddings: ClassEmbeddings
   readonly drawnPictures: DrawnPictures
+  readonly pictureEmbeddings: PictureEmbeddings
 }
 
 /** One call: cancelled when the client goes away; `timing` adds a Server-Timing entry in milliseconds. */

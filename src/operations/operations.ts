@@ -5,6 +5,7 @@
 import { activation, cache } from './cache.js'
 import { capabilities } from './capabilities.js'
 import { dataset, datasetItems, datasets } from './datasets.js'
+import { createExplanation, deleteExplanation, explanation, explanations } from './explanations.js'
 import { featureHeatmap } from './feature-heatmap.js'
 import { featureDensity, featureHistogram, saeDensity } from './feature-plots.js'
 import { featureSprite } from './feature-sprite.js'
@@ -25,7 +26,9 @@ import { sae } from './sae.js'
 import { saeFeature } from './sae-feature.js'
 import { saeFeatures } from './sae-features.js'
 import { saes } from './saes.js'
+import { searchFeatures } from './search-features.js'
 import { uploadImage } from './upload-image.js'
+import { createVector, deleteVector, vector, vectors } from './vectors.js'
 
 export const operations = {
   capabilities,
@@ -36,6 +39,15 @@ export const operations = {
   sae,
   saeFeatures,
   saeFeature,
+  searchFeatures,
+  explanations,
+  explanation,
+  createExplanation,
+  deleteExplanation,
+  vectors,
+  vector,
+  createVector,
+  deleteVector,
   metrics,
   datasets,
   dataset,

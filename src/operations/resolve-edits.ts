@@ -3,11 +3,12 @@
  */
 
 import { EngineError } from '../engine/errors.js'
-import type { EngineHost } from '../engine/host/host.js'
 import type { Edit, PatchSource } from '../engine/interventions/edit.js'
 import { validateEdits } from '../engine/interventions/validate-edits.js'
 import type { TowerDescription } from '../engine/models/model.js'
+import { editVectors } from './edit-vectors.js'
 import { type Problems, RequestError } from './errors.js'
+import type { Context } from './operation.js'
 import type { EditInput } from './schemas/edit.js'
 import { takeRows } from './select-rows.js'
 
@@ -15,16 +16,19 @@ export interface EditScope {
   readonly model: string
   readonly tower: TowerDescription
   readonly nInputs: number
-  readonly host: EngineHost
+  readonly context: Pick<Context, 'catalog' | 'host'>
 }
 
 /** Everything that can be known without running is checked, so that one answer names it all. Problems go to `problems`. */
-export function resolveEdits(edits: readonly EditInput[], scope: EditScope, problems: Problems): Edit[] {
+export async function resolveEdits(edits: readonly EditInput[], scope: EditScope, problems: Problems): Promise<Edit[]> {
+  const vectors = await editVectors(scope.context, edits, { model: scope.model, problems })
   const resolved = edits.map((edit, index): Edit => {
     const path = `edits[${index}].from`
     const what = edit.op === 'patch' ? problems.collect(path, () => patchSource(edit, scope, path)) : undefined
     // a patch without its source is refused, but where it points to is still checked, and the others keep their places
-    return edit.op === 'patch' ? { ...targetOf(edit), ...(what ? { op: 'patch', source: what } : { op: 'zero' }) } : engineEdit(edit)
+    return edit.op === 'patch'
+      ? { ...targetOf(edit), ...(what ? { op: 'patch', source: what } : { op: 'zero' }) }
+      : engineEdit(edit, vectors[index])
   })
   try {
     validateEdits(resolved, scope.tower, { nInputs: scope.nInputs, model: scope.model })
@@ -48,29 +52,29 @@ const targetOf = ({ hookPoint, positions, heads }: Target) => ({
   ...(heads && { heads }),
 })
 
-function engineEdit(edit: Exclude<EditInput, { op: 'patch' }>): Edit {
+/** @param vector  its numbers, where it names some and they could be had; the place of an edit without them is still checked */
+function engineEdit(edit: Exclude<EditInput, { op: 'patch' }>, vector: Float32Array | undefined): Edit {
   const target = targetOf(edit)
+  if ('vector' in edit && edit.vector !== undefined && vector === undefined) return { ...target, op: 'zero' }
   switch (edit.op) {
     case 'add':
-      return { ...target, op: 'add', vector: Float32Array.from(edit.vector), strength: edit.strength ?? 1, unit: edit.unit ?? 'raw' }
+      return { ...target, op: 'add', vector: vector!, strength: edit.strength ?? 1, unit: edit.unit === 'norm' ? 'norm' : 'raw' }
     case 'set':
-      return 'vector' in edit
-        ? { ...target, op: 'set', vector: Float32Array.from(edit.vector) }
-        : { ...target, op: 'set', value: edit.value }
+      return 'vector' in edit ? { ...target, op: 'set', vector: vector! } : { ...target, op: 'set', value: edit.value }
     case 'scale':
       return { ...target, op: 'scale', strength: edit.strength }
     case 'zero':
       return { ...target, op: 'zero' }
     case 'mean':
-      return { ...target, op: 'mean', ...(edit.vector && { vector: Float32Array.from(edit.vector) }) }
+      return { ...target, op: 'mean', ...(vector && { vector }) }
     case 'project-out':
-      return { ...target, op: 'project-out', vector: Float32Array.from(edit.vector) }
+      return { ...target, op: 'project-out', vector: vector! }
     case 'clamp-projection': {
-      const { vector, min, max } = edit
+      const { min, max } = edit
       return {
         ...target,
         op: 'clamp-projection',
-        vector: Float32Array.from(vector),
+        vector: vector!,
         ...(min !== undefined && { min }),
         ...(max !== undefined && { max }),
       }
@@ -81,7 +85,11 @@ function engineEdit(edit: Exclude<EditInput, { op: 'patch' }>): Edit {
 }
 
 /** @throws CACHE_UNKNOWN, ACTIVATION_UNKNOWN, EDIT_INVALID */
-function patchSource({ from, hookPoint }: Extract<EditInput, { op: 'patch' }>, { host, nInputs }: EditScope, path: string): PatchSource {
+function patchSource(
+  { from, hookPoint }: Extract<EditInput, { op: 'patch' }>,
+  { context: { host }, nInputs }: EditScope,
+  path: string,
+): PatchSource {
   if (from.cache === undefined) return { input: from.input! }
   const cached = host.cached(from.cache)
   if (!cached) throw new RequestError('CACHE_UNKNOWN', { cache: from.cache })

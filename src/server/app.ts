@@ -15,6 +15,7 @@ import { ClassEmbeddings } from '../operations/class-embeddings.js'
 import { DrawnPictures } from '../operations/drawn-pictures.js'
 import { authorize, Invoker } from '../operations/invoke.js'
 import type { Context } from '../operations/operation.js'
+import { PictureEmbeddings } from '../operations/search/picture-embeddings.js'
 import { artifactRoutes } from './artifact-routes.js'
 import { Authenticator } from './auth.js'
 import { datasetRoutes } from './dataset-routes.js'
@@ -68,7 +69,12 @@ export async function buildApp({ host, catalog, config, logger }: AppParts): Pro
     },
     clientErrorHandler: malformedHttp,
   })
-  const context: Context = { host, catalog, config, classEmbeddings: new ClassEmbeddings(), drawnPictures: new DrawnPictures() }
+  const context: Context = {
+    ...{ host, catalog, config },
+    classEmbeddings: new ClassEmbeddings(),
+    drawnPictures: new DrawnPictures(),
+    pictureEmbeddings: new PictureEmbeddings(),
+  }
   const doors: Doors = { context, invoker: new Invoker(context) }
 
   app.removeContentTypeParser('text/plain')

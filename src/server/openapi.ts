@@ -5,6 +5,7 @@
 import { type TSchema, Type } from 'typebox'
 import { version } from '../operations/capabilities.js'
 import { artifactTypes } from '../operations/jobs/artifacts.js'
+import type { Operation } from '../operations/operation.js'
 import { operations } from '../operations/operations.js'
 import { JobEventShape, JobId } from '../operations/schemas/job.js'
 import { ARTIFACT_PATH } from './artifact-routes.js'
@@ -48,6 +49,8 @@ export function openApiDocument(): Json {
       { name: 'server', description: 'What this server is.' },
       { name: 'models', description: 'What can be run.' },
       { name: 'saes', description: 'Sparse autoencoders, their numbers and their features.' },
+      { name: 'search', description: 'From words and pictures to features.' },
+      { name: 'vectors', description: 'Directions that are kept.' },
       { name: 'datasets', description: 'What numbers are of.' },
       { name: 'images', description: 'Pictures, addressed by their content.' },
       { name: 'pictures', description: 'What was found, as pictures: made here, cached by clients.' },
@@ -84,21 +87,34 @@ function describeRoute({ operation, method, path, tag, tensors, picture, file, c
     description: `Scope: \`${operation.scope}\`.`,
     tags: [tag],
     ...((parameters.length > 0 || created) && { parameters: [...parameters, ...(created ? [idempotencyKeyHeader] : [])] }),
-    ...(method === 'POST' &&
-      inPath.length === 0 && {
-        requestBody: {
-          required: true,
-          content: {
-            [JSON_TYPE]: {
-              schema: toComponents(operation.input, schemas),
-              ...(operation.example !== undefined && { example: operation.example as unknown }),
-            },
-          },
-        },
-      }),
+    ...(method === 'POST' && hasBody(input, inPath) && { requestBody: describeBody(operation, { inPath, schemas }) }),
     responses: file
       ? fileResponses(file)
       : { [created ? 201 : 200]: { description: 'The answer.', headers: answerHeaders, content }, default: problemResponse },
+  }
+}
+
+/** Alternatives have no properties of their own, and fields. */
+const hasBody = ({ properties }: { readonly properties?: object }, inPath: readonly string[]) =>
+  properties === undefined || inPath.length === 0 || Object.keys(properties).some((name) => !inPath.includes(name))
+
+/** What the path does not say. */
+function describeBody(
+  { input, example }: Operation,
+  { inPath, schemas }: { inPath: readonly string[]; schemas: Record<string, Json> },
+): Json {
+  const isSaid = ([name]: [string, unknown]) => !inPath.includes(name)
+  const without = (fields: object) => Object.fromEntries(Object.entries(fields).filter(isSaid))
+  const { properties = {}, required = [] } = input as unknown as { properties?: object; required?: string[] }
+  const unsaid = { ...input, properties: without(properties), required: required.filter((name) => !inPath.includes(name)) }
+  return {
+    required: true,
+    content: {
+      [JSON_TYPE]: {
+        schema: toComponents(inPath.length === 0 ? input : unsaid, schemas),
+        ...(example !== undefined && { example: without(example as object) }),
+      },
+    },
   }
 }
 

@@ -71,10 +71,13 @@ function metadataOf(output: unknown): Record<string, string> {
 
 function inputOf({ operation, method, path }: Route, request: FastifyRequest): unknown {
   if (method === 'POST' && pathParameters(path).length === 0) return request.body
-  // a POST whose path says it all needs no body; what is in one counts
-  const query = (method === 'POST' ? (request.body ?? {}) : request.query) as Record<string, unknown>
-  const params = request.params as Record<string, string>
-  // the path says it; a query parameter of the same name would say it twice
-  const twice = pathParameters(path).filter((name) => name in query)
-  return fromQuery(operation.input, { ...query, ...params, ...Object.fromEntries(twice.map((name) => [`${name} (query)`, query[name]])) })
+  // a POST whose path says it all needs no body; what is in one counts, and is not converted
+  const given = method === 'POST' ? (request.body ?? {}) : request.query
+  if (!isRecord(given)) return given
+  const params = fromQuery(operation.input, request.params as Record<string, string>)
+  const rest = method === 'POST' ? given : fromQuery(operation.input, given)
+  // the path says it; a parameter of the same name would say it twice
+  const where = method === 'POST' ? 'body' : 'query'
+  const twice = pathParameters(path).filter((name) => name in given)
+  return { ...rest, ...params, ...Object.fromEntries(twice.map((name) => [`${name} (${where})`, given[name]])) }
 }

@@ -48,6 +48,9 @@ const { capabilities, models, model, hookPoints, images, forward, features, heat
 const { jobs, job, jobLog, createJob, cancelJob, resumeJob } = operations
 const { featureHeatmap, featureSprite, featureHistogram, featureDensity, saeDensity } = operations
 
+const { searchFeatures, explanations, explanation, createExplanation, deleteExplanation } = operations
+const { vectors, vector, createVector, deleteVector } = operations
+
 const feature = '/v1/saes/{sae}/features/{index}'
 
 export const routes: readonly Route[] = [
@@ -59,6 +62,19 @@ export const routes: readonly Route[] = [
   route('GET', '/v1/saes/{id}', { operation: sae, tag: 'saes' }),
   route('GET', '/v1/saes/{sae}/features', { operation: saeFeatures, tag: 'saes' }),
   route('GET', '/v1/saes/{sae}/features/{index}', { operation: saeFeature, tag: 'saes' }),
+  route('GET', '/v1/search/features', { operation: searchFeatures, tag: 'search' }),
+  route('GET', '/v1/explanations', { operation: explanations, tag: 'search' }),
+  route('GET', '/v1/explanations/{id}', { operation: explanation, tag: 'search' }),
+  route('DELETE', '/v1/explanations/{id}', { operation: deleteExplanation, tag: 'search' }),
+  route('POST', '/v1/saes/{sae}/features/{index}/explanations', {
+    operation: createExplanation,
+    tag: 'saes',
+    created: ({ id }) => `/v1/explanations/${id}`,
+  }),
+  route('GET', '/v1/vectors', { operation: vectors, tag: 'vectors' }),
+  route('GET', '/v1/vectors/{id}', { operation: vector, tag: 'vectors', tensors: ({ values }) => ({ values }) }),
+  route('POST', '/v1/vectors', { operation: createVector, tag: 'vectors', created: ({ id }) => `/v1/vectors/${id}` }),
+  route('DELETE', '/v1/vectors/{id}', { operation: deleteVector, tag: 'vectors' }),
   route('GET', '/v1/metrics', { operation: metrics, tag: 'saes' }),
   route('GET', '/v1/datasets', { operation: datasets, tag: 'datasets' }),
   route('GET', '/v1/datasets/{id}', { operation: dataset, tag: 'datasets' }),

@@ -70,6 +70,9 @@ describe('answers are of the schema that OpenAPI promises', () => {
     const made = await post(server.app, '/v1/jobs', { kind: 'import', input: { source: 'org/name' } })
     expectOf(schemaOf('/v1/jobs', 'post', '201'), made.json())
     const job = made.json().id
+    const [explanation] = await server.catalog.explanations.search({ text: 'apples', limit: 1 })
+    const vector = { id: 'apples', modelId: testModels.clip, hookPoint: 'hook_embed', values: Float32Array.of(1), description: null }
+    await server.catalog.vectors.create(vector)
     const urls: Record<string, string> = {
       '/v1/capabilities': '/v1/capabilities',
       '/v1/models': '/v1/models',
@@ -79,6 +82,11 @@ describe('answers are of the schema that OpenAPI promises', () => {
       '/v1/saes/{id}': `/v1/saes/${INDEXED_SAE}`,
       '/v1/saes/{sae}/features': `/v1/saes/${INDEXED_SAE}/features`,
       '/v1/saes/{sae}/features/{index}': `/v1/saes/${INDEXED_SAE}/features/3`,
+      '/v1/search/features': '/v1/search/features?explanation=apples',
+      '/v1/explanations': '/v1/explanations',
+      '/v1/explanations/{id}': `/v1/explanations/${explanation!.id}`,
+      '/v1/vectors': '/v1/vectors',
+      '/v1/vectors/{id}': '/v1/vectors/apples',
       '/v1/metrics': '/v1/metrics',
       '/v1/datasets': '/v1/datasets',
       '/v1/datasets/{id}': '/v1/datasets/pictures',

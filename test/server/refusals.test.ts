@@ -597,6 +597,8 @@ describe('the list of codes', () => {
     'JOB_CONFLICT',
     'ARTIFACT_UNKNOWN',
     'DATASET_UNKNOWN',
+    'EXPLANATION_UNKNOWN',
+    'VECTOR_UNKNOWN',
     'MODEL_NOT_DOWNLOADED',
   ]
 

@@ -4,9 +4,28 @@
 
 import { type Static, type TProperties, Type } from 'typebox'
 import { fixedLimits } from '../limits.js'
-import { CacheId, Float, Heads, HookPointName, Positions } from './tensor.js'
+import { SaeId } from './sae.js'
+import { CacheId, Float, Heads, HookPointName, LatentIndex, Positions, VectorId } from './tensor.js'
 
-const Vector = Type.Array(Float, { minItems: 1, maxItems: 1_000_000, description: 'As long as the last axis of the hook point.' })
+export const MAX_VECTOR = 1_000_000
+
+export const Numbers = Type.Array(Float, { minItems: 1, maxItems: MAX_VECTOR, description: 'As long as the last axis of the hook point.' })
+
+/** A direction: its numbers, a stored vector, or the row of a feature in its SAE's decoder. */
+const Vector = Type.Union(
+  [
+    Numbers,
+    Type.Object({ id: VectorId }, { additionalProperties: false }),
+    Type.Object({ sae: SaeId, feature: LatentIndex }, { additionalProperties: false }),
+  ],
+  {
+    title: 'VectorInput',
+    description:
+      'Numbers, as many as the last axis of the hook point is long; or `{"id": ...}`, a stored vector; or `{"sae": ..., "feature": ...}`, the row of the decoder that the feature writes.',
+  },
+)
+
+export type VectorInput = Static<typeof Vector>
 
 const target = {
   hookPoint: HookPointName,
@@ -38,9 +57,10 @@ export const EditShape = Type.Union(
       vector: Vector,
       strength: Type.Optional(Type.Unsafe<number>({ ...Float, description: '1 unless given.' })),
       unit: Type.Optional(
-        Type.Enum(['raw', 'norm'], {
+        Type.Enum(['raw', 'norm', 'maxActivation'], {
           title: 'StrengthUnit',
-          description: '`raw`: v as given; `norm`: v scaled to length 1. `raw` unless given.',
+          description:
+            '`raw`: v as given; `norm`: v scaled to length 1; `maxActivation`: v times the largest activation that an index has seen of the feature. `raw` unless given.',
         }),
       ),
     }),

@@ -68,4 +68,14 @@ const FLOAT32_MAX = 3.4028234663852886e38
 /** A number that a float32 can hold. */
 export const Float = Type.Number({ minimum: -FLOAT32_MAX, maximum: FLOAT32_MAX })
 
+/** A feature: the latent of an SAE. */
+export const LatentIndex = Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1, description: 'Of the feature: the latent of the SAE.' })
+
+export const VectorId = Type.String({
+  'x-scalar': 'ID',
+  pattern: '^[a-z0-9][a-z0-9._-]{0,99}$',
+  description: 'The id of a stored vector: small letters, digits, `.`, `_` and `-`.',
+  examples: ['red'],
+})
+
 export const CacheId = Type.String({ 'x-scalar': 'ID', minLength: 1, maxLength: 200, description: '`cache` of an answer.' })

@@ -1,0 +1,77 @@
+/**
+ * The directions that edits name: stored ones, and the rows of features in the decoders of their SAEs.
+ */
+
+import { saeSource } from '../catalog/sae-source.js'
+import { EngineError } from '../engine/errors.js'
+import { type Problems, RequestError } from './errors.js'
+import { findDownloadedSae } from './find-feature.js'
+import type { Context } from './operation.js'
+import type { EditInput, VectorInput } from './schemas/edit.js'
+import { largestSet } from './search/searched-saes.js'
+import { findVector } from './vectors.js'
+
+/** The numbers of each edit's vector, where it has one that can be had; what cannot goes to `problems`. */
+export async function editVectors(
+  context: Pick<Context, 'catalog' | 'host'>,
+  edits: readonly EditInput[],
+  { model, problems }: { readonly model: string; readonly problems: Problems },
+): Promise<(Float32Array | undefined)[]> {
+  const asked = edits.map(async (edit, index) => {
+    if (!('vector' in edit) || edit.vector === undefined) return undefined
+    const path = `edits[${index}].vector`
+    const unit = edit.op === 'add' ? edit.unit : undefined
+    const found = await vectorOf(context, edit.vector, { model, path })
+    if (unit !== 'maxActivation') return found
+    const most = await largestActivation(context, edit.vector, `edits[${index}].unit`)
+    return found.map((value) => value * most)
+  })
+  const settled = await Promise.allSettled(asked)
+  return settled.map((outcome, index) => {
+    if (outcome.status === 'fulfilled') return outcome.value
+    return problems.collect(`edits[${index}].vector`, () => {
+      throw outcome.reason
+    })
+  })
+}
+
+interface Named {
+  readonly model: string
+  readonly path: string
+}
+
+/** @throws VECTOR_UNKNOWN, SAE_UNKNOWN, SAE_NOT_DOWNLOADED, FEATURE_UNKNOWN; INPUT_INVALID for one of another model */
+async function vectorOf({ catalog, host }: Pick<Context, 'catalog' | 'host'>, vector: VectorInput, { model, path }: Named) {
+  if (Array.isArray(vector)) return Float32Array.from(vector)
+  const requireModel = (what: string, of: string) => {
+    if (of !== model) throw new EngineError('INPUT_INVALID', { path, problem: `${what} is of ${of}, and this runs ${model}` })
+  }
+  if ('id' in vector) {
+    const { values, modelId } = await findVector(catalog, vector.id)
+    requireModel(`"${vector.id}"`, modelId)
+    return values
+  }
+  const sae = await findDownloadedSae(catalog, vector.sae)
+  requireModel(sae.id, sae.modelId)
+  const { dSae } = sae.download.description.config
+  if (vector.feature >= dSae) throw new RequestError('FEATURE_UNKNOWN', { sae: sae.id, index: vector.feature, width: dSae })
+  return (await host.decoderRows({ sae: saeSource(sae), latents: [vector.feature] })).data
+}
+
+/**
+ * What an index has seen: the one over most pictures, else the newest.
+ * @throws INPUT_INVALID where the vector is of no feature, or the feature was never active; FEATURES_UNKNOWN where nothing was indexed
+ */
+async function largestActivation({ catalog }: Pick<Context, 'catalog'>, vector: VectorInput, path: string): Promise<number> {
+  if (Array.isArray(vector) || 'id' in vector) {
+    const problem = '"maxActivation" is of a feature; the vector is {"sae": ..., "feature": ...} then'
+    throw new EngineError('INPUT_INVALID', { path, problem }, [{ path, message: problem }])
+  }
+  const { sae, feature } = vector
+  const first = await largestSet(catalog, sae)
+  if (!first) throw new RequestError('FEATURES_UNKNOWN', { sae, known: [] })
+  const most = (await catalog.features.statistic(first, 'max'))[feature]
+  if (most !== undefined && most > 0) return most
+  const problem = `feature ${feature} of ${sae} was never active on ${first.dataset.id}, so it has no largest activation`
+  throw new EngineError('INPUT_INVALID', { path, problem }, [{ path, message: problem }])
+}
