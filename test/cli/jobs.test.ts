@@ -1,3 +1,4 @@
+import fs from 'node:fs/promises'
 import path from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { Catalog } from '../../src/catalog/catalog.js'
@@ -51,6 +52,35 @@ describe('jobs', () => {
   test.each(['show', 'watch', 'cancel', 'resume'])('that there are none of cannot be asked to %s', async (command) => {
     const { code, err } = await runCli(['jobs', command, 'no-such-job'], env)
     expect([code, err]).toEqual([2, expect.stringContaining('There is no job "no-such-job"')])
+  })
+})
+
+describe('jobs run', () => {
+  const write = async (text: string) => {
+    const file = path.join(env.DATA_DIR!, 'job.yaml')
+    await fs.writeFile(file, text)
+    return file
+  }
+
+  test('begins a job with the input that a file has, and says its id', async () => {
+    const file = await write(`source: ${MODEL}\nid: from-a-file\n`)
+    const { code, out } = await runCli(['jobs', 'run', 'import', '--config', file], env)
+    expect(code).toBe(0)
+    expect(await catalog.jobs.get(out.trim())).toMatchObject({
+      kind: 'import',
+      state: 'queued',
+      input: { source: MODEL, id: 'from-a-file' },
+    })
+  })
+
+  test.each([
+    ['a kind that there is none of', 'evalute', 'x: 1', 2, 'Did you mean "evaluate"?'],
+    ['a field that there is none of', 'import', 'sauce: x', 1, 'sauce'],
+    ['an SAE that nobody knows', 'index', 'model: nobody\nsaes: [x]\ndataset: none', 1, 'input.saes[0]'],
+  ])('refuses %s, and makes no job', async (_, kind, text, code, message) => {
+    const refused = await runCli(['jobs', 'run', kind, '--config', await write(text)], env)
+    expect(refused).toMatchObject({ code, err: expect.stringContaining(message) })
+    expect((await catalog.jobs.list({ limit: 1 })).totalCount).toBe(0)
   })
 })
 

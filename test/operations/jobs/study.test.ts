@@ -192,7 +192,28 @@ describe('what cannot be', () => {
     })
   })
 
-  test('an SAE that was replaced while the job ran', async () => {
+  test('classes of pictures that are not all labelled, or of classes without names', async () => {
+    const [first] = (await catalog.datasets.itemPage('animals', { limit: 1 })).items
+    const { imageId } = first!
+    const about = { name: 'Some', description: null, license: null }
+    const items = [0, null].map((label, at) => ({ name: `${at}.png`, imageId, label }))
+    await catalog.datasets.register({ ...about, id: 'some', hash: 'd'.repeat(64), classNames: ['cat'], items })
+    await catalog.datasets.register({ ...about, id: 'unnamed', hash: 'e'.repeat(64), classNames: [], nClasses: 1, items: [items[0]!] })
+    const refusalOf = async (change: object) => {
+      const { shards, run } = await driver(evaluation, { ...input, ...change }, { catalog, config })
+      return run(shards[0]!).then(
+        () => undefined,
+        ({ message }: Error) => message,
+      )
+    }
+    expect(await refusalOf({ dataset: 'some', classes: {} })).toMatch(/input\.classes.*1\.png has no label/)
+    expect(await refusalOf({ dataset: 'unnamed', classes: {} })).toMatch(/have no names/)
+    expect(await refusalOf({ dataset: 'unnamed', classes: { names: ['cat', 'dog'] } })).toMatch(/are 2; unnamed has 1/)
+    expect(await refusalOf({ dataset: 'unnamed', classes: { names: ['cat'] } })).toBeUndefined()
+    expect(await refusalOf({ dataset: 'some', classes: undefined })).toBeUndefined()
+  })
+
+  test('a data set that was replaced while the job ran', async () => {
     const { shards, run, finish } = await driver(evaluation, { ...input, saes: [saes[1]] }, { catalog, config })
     const parts = []
     for (const shard of shards) parts.push(await run(shard))

@@ -30,7 +30,7 @@ export const evaluateJob = defineJobKind({
   input: Type.Object(studyFields, { title: 'EvaluateJob', additionalProperties: false }),
   example: {
     model: 'emoji-clip',
-    saes: ['emoji-clip.3-resid-post.topk-x8-all'],
+    saes: ['emoji-clip.3-resid-post.topk-16-x8-all'],
     dataset: 'emoji-twemoji',
     classes: { facet: 'category' },
   },
@@ -57,12 +57,10 @@ export const evaluateJob = defineJobKind({
     const evaluator = await keptGroup(context, shard.saes, () => openEvaluator(study, shard, context.signal))
     const { labels, classes } = study
     // without classes to compare with, what a picture shows says nothing of an SAE
-    const labelOf = labels && classes ? (item: number) => classes.classOf[labels.of(item) ?? -1] : undefined
+    const labelOf = labels && classes && ((item: number) => classes.classOf[labels.of(item)!]!)
     let measured = evaluator.empty()
     await eachBatch(study, shard, context, async ({ batch, pixels, items }) => {
-      const known = labelOf && items.map(labelOf)
-      const isKnown = known?.every((label): label is number => label !== undefined)
-      measured = await evaluator.addBatch(measured, { batch, pixels, ...(isKnown && { labels: known as number[] }) })
+      measured = await evaluator.addBatch(measured, { batch, pixels, ...(labelOf && { labels: items.map(labelOf) }) })
     })
     return partToBytes({ ...headerOf(study, shard), files: [evaluationToBytes(measured)] })
   },

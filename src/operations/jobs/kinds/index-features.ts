@@ -69,7 +69,7 @@ export const indexJob = defineJobKind({
   input: IndexInput,
   example: {
     model: 'emoji-clip',
-    saes: ['emoji-clip.3-resid-post.topk-x8-all'],
+    saes: ['emoji-clip.3-resid-post.topk-16-x8-all'],
     dataset: 'emoji-twemoji',
     classes: { facet: 'category' },
   },

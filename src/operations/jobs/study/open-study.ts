@@ -27,7 +27,7 @@ const CACHE_SHARE = 1 / 8
 export interface Labels {
   /** By label. */
   readonly names: readonly string[]
-  /** Undefined where it is not known. */
+  /** Of every picture where classes are wanted; otherwise undefined where it is not known. */
   of(item: number): number | undefined
 }
 
@@ -117,6 +117,11 @@ function labelsOf({ classes }: StudyInput, dataset: Dataset): Labels | undefined
       path: 'input.classes',
       problem: `the classes of ${dataset.name} have no names; give \`names\`.`,
     })
+  }
+  for (let item = 0; classes && item < dataset.size; item++) {
+    const { label, name } = dataset.item(item)
+    if (label === undefined)
+      throw new EngineError('INPUT_INVALID', { path: 'input.classes', problem: `${name} has no label; name a facet.` })
   }
   return { names, of: (item) => dataset.item(item).label }
 }
