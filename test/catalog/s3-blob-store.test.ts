@@ -38,6 +38,15 @@ test('bytes come back as they were, to everyone who uses the bucket', async () =
   for (const store of [one, other]) store.close()
 })
 
+test('many at once come back in their order, the same ones once', async () => {
+  const store = await openS3BlobStore(place())
+  const files = Array.from({ length: 40 }, (_, index) => Buffer.from(`file ${index % 39}`))
+  const hashes = await store.putAll(files)
+  expect(new Set(hashes).size).toBe(39)
+  for (const [index, sha256] of hashes.entries()) expect(Buffer.from((await store.get(sha256))!)).toEqual(files[index])
+  store.close()
+})
+
 test('the folder of a bucket is its own place', async () => {
   const [one, other] = [await openS3BlobStore(place()), await openS3BlobStore(place('s3://pictures/elsewhere'))]
   const sha256 = await one.put(Buffer.from('only here'))

@@ -22,6 +22,8 @@ export type DatasetSource =
       /** Of class folders below `train`, `val`, ...: which. */
       readonly part?: string
       readonly unreadable: ExamineOptions['unreadable']
+      /** `decode` unless given. */
+      readonly check?: ExamineOptions['check']
     }
   | { readonly kind: 'described'; readonly description: unknown; readonly baseFolder?: string }
 
@@ -69,11 +71,11 @@ export async function openDatasetSource(source: DatasetSource, options: OpenSour
       const dataset = await openDataset(description, { ...examine, ...(baseFolder !== undefined && { baseFolder }) })
       return { dataset, about: { name: dataset.name }, facts }
     }
-    const { part, unreadable } = source
+    const { part, unreadable, check = 'decode' } = source
     const given = /\.zip$/i.test(source.file) ? await unpacked(source.file, options) : source.file
     const { draft, folder } = await findPictures(given, part === undefined ? {} : { part })
     const about = await readAbout(path.join(folder, ABOUT_FILE))
-    return { dataset: await examined(draft, { ...examine, unreadable, check: 'decode' }), about, facts }
+    return { dataset: await examined(draft, { ...examine, unreadable, check }), about, facts }
   } catch (error) {
     // it is the caller's file, not one of ours
     if (error instanceof EngineError && error.code === 'FILE_INVALID') {
