@@ -147,6 +147,7 @@ describe('pictures that cannot be read', () => {
     await expect(refused).rejects.toMatchObject({
       code: 'DATASET_INVALID',
       message: expect.stringMatching(/3 of 4.*b\.png.*c\.jpg.*d\.gif/),
+      problems: [{ path: 'b.png' }, { path: 'c.jpg' }, { path: 'd.gif' }],
     })
     expect([await catalog.datasets.ids(), leftovers()]).toEqual([before, []])
   })

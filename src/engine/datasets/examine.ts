@@ -5,7 +5,7 @@
 
 import { createHash, type Hash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import { EngineError } from '../errors.js'
+import { EngineError, type Problem } from '../errors.js'
 import { type ImageInfo, type ImageLimits, inspectHeader, inspectImage } from '../image/decode.js'
 import { type Dataset, type DatasetItem, type Finding, FindingCounter, named, type PictureSource } from './dataset.js'
 
@@ -37,6 +37,8 @@ export interface Draft {
 
 /** Files that are read and decoded at a time. */
 const AT_A_TIME = 32
+/** Unreadable pictures that a refusal names one by one; it counts the others. */
+const MAX_NAMED = 1000
 /** Larger pictures are decoded one after the other: thirty-two of the largest at once would take all memory. */
 const LARGE_PIXELS = 4_000_000
 
@@ -54,13 +56,14 @@ function oneByOne(): Examining['oneByOne'] {
 }
 
 /**
- * @throws DATASET_INVALID naming the pictures that cannot be read, or the classes that nothing is left of; what `signal` says
+ * @throws DATASET_INVALID with the pictures that cannot be read as its problems, or the classes that nothing is left of; what `signal` says
  */
 export async function examined(draft: Draft, options: ExamineOptions): Promise<Dataset> {
   const { name, items, nClasses, classNames, ignored } = draft
   const unreadable = new FindingCounter()
   const identical = new FindingCounter()
   const seen = new Map<string, string>()
+  const refused: Problem[] = []
   const kept: DatasetItem[] = []
   const hash = createHash('sha256')
   addLine(hash, { classes: classNames ?? nClasses ?? null })
@@ -70,7 +73,10 @@ export async function examined(draft: Draft, options: ExamineOptions): Promise<D
     options.signal?.throwIfAborted()
     const looked = await Promise.all(items.slice(start, start + AT_A_TIME).map((item) => lookAt(item, examining)))
     for (const { item, digests, problems } of looked) {
-      for (const problem of problems) unreadable.add(problem)
+      for (const { path, message } of problems) {
+        unreadable.add(`${path} (${message})`)
+        if (refused.length < MAX_NAMED) refused.push({ path, message })
+      }
       if (item === undefined) continue
       for (const digest of digests) {
         const earlier = seen.get(digest)
@@ -84,7 +90,7 @@ export async function examined(draft: Draft, options: ExamineOptions): Promise<D
   }
   if (unreadable.count > 0 && options.unreadable === 'fail') {
     const problem = `${unreadable.count} of ${items.length} pictures cannot be read: ${named(unreadable.finding)}. Mend or remove them, or set unreadable to "skip".`
-    throw new EngineError('DATASET_INVALID', { dataset: name, problem })
+    throw new EngineError('DATASET_INVALID', { dataset: name, problem }, refused)
   }
   requireClasses(name, items, kept, draft)
   return {
@@ -103,17 +109,17 @@ interface Looked {
   readonly item?: DatasetItem
   /** Of the picture and its variants. */
   readonly digests: readonly string[]
-  readonly problems: readonly string[]
+  readonly problems: readonly Problem[]
 }
 
 async function lookAt(item: DatasetItem, options: Examining): Promise<Looked> {
-  const problems: string[] = []
+  const problems: Problem[] = []
   const digest = async (source: PictureSource, name: string): Promise<string | undefined> => {
     try {
       return await digestOf(source, options)
     } catch (error) {
       if (!(error instanceof Error)) throw error
-      problems.push(`${name} (${reasonOf(error)})`)
+      problems.push({ path: name, message: reasonOf(error) })
       return undefined
     }
   }
