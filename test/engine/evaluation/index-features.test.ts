@@ -51,6 +51,36 @@ async function add(indexer: FeatureIndexer, of: readonly IndexedBatch[]): Promis
 
 const bytesOf = (shards: IndexShards) => Buffer.concat(Object.values(shards).map(indexToBytes))
 
+describe("pictures that are compared by the model's own answers", () => {
+  test('make the same bytes as if the answers had been given', async () => {
+    const backend = await onnxruntime.create()
+    const { towers } = data.model
+    const graph = towers.vision.buildGraph(new Set())
+    const [output] = graph.outputs as [string]
+    const [program, weights] = [await backend.compile(graph), await backend.upload(towers.vision.weights)]
+    const given: IndexedBatch[] = []
+    for (const batch of batches()) {
+      const made = await program.run({ inputs: { pixels: batch.pixels }, weights, fetch: [output] })
+      given.push({ ...batch, embeddings: made[output] as Tensor<'float32'> })
+    }
+    const width = given[0]!.embeddings!.shape[1]!
+    const open = (embedsItself: boolean) =>
+      openFeatureIndexer({
+        ...{ backend, tower: towers.vision, config: data.config, saes: data.saes.slice(0, 1), seed: 3 },
+        ...{ sampledPerPicture: ALL_TOKENS, dEmbed: width, embedsItself },
+      })
+    const [itself, other] = [await open(true), await open(false)]
+    const own = await add(
+      itself,
+      given.map(({ embeddings: _, ...batch }) => batch),
+    )
+    expect(Object.values(own)[0]!.embeddings!.weighted.some((value) => value !== 0)).toBe(true)
+    expect(Buffer.compare(bytesOf(own), bytesOf(await add(other, given)))).toBe(0)
+    await expect(other.addBatch(other.empty(), batches()[0]!)).rejects.toMatchObject({ code: 'SHAPE_MISMATCH' })
+    await Promise.all([itself, other, program, weights].map((each) => each.dispose()))
+  })
+})
+
 describe.each([referenceFloat64, onnxruntime])('an index on %s', (backend) => {
   let records: FeatureRecord[]
   beforeAll(async () => {

@@ -17,7 +17,7 @@ import { comparedWithPublished, type EvaluatedSae, type EvaluationAbout, reportF
 import { eachBatch, headerOf, identityOf, keptGroup, loadGroup, type OpenStudy, openStudy } from '../study/open-study.js'
 import { Makers, partFromBytes, partToBytes, requireSame, sameGroup } from '../study/part-bytes.js'
 import { DEFAULT_BATCH_SIZE, DEFAULT_SEED, findSubjects, studyFields, usesOf } from '../study/study-input.js'
-import { nPicturesOf, type StudyShard, studyShards } from '../study/study-plan.js'
+import { groupBytes, nPicturesOf, type StudyShard, studyShards } from '../study/study-plan.js'
 
 /** Enough for several workers, and little is lost when one dies. */
 const RANGES = 64
@@ -46,7 +46,7 @@ export const evaluateJob = defineJobKind({
     const { saes, dataset } = await findSubjects(catalog, input)
     return studyShards({
       bytes: saes.map(({ download }) => COPIES * download.weightBytes),
-      groupBytes: config.memoryMb * 2 ** 20,
+      groupBytes: groupBytes(config),
       nBatches: Math.ceil(nPicturesOf(input, dataset.nItems) / (input.batchSize ?? DEFAULT_BATCH_SIZE)),
       nRanges: RANGES,
     })

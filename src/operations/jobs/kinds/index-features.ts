@@ -25,7 +25,7 @@ import {
   studyFields,
   usesOf,
 } from '../study/study-input.js'
-import { nPicturesOf, type StudyShard, studyShards } from '../study/study-plan.js'
+import { groupBytes, nPicturesOf, type StudyShard, studyShards } from '../study/study-plan.js'
 
 const MAX_WORDS = 20_000
 const MAX_TOP = 64
@@ -98,7 +98,7 @@ export const indexJob = defineJobKind({
     const total = indexBytes.reduce((sum, bytes) => sum + bytes, 0)
     return studyShards({
       bytes: saes.map(({ download }, index) => 2 * download.weightBytes + COPIES * indexBytes[index]!),
-      groupBytes: Math.min(config.memoryMb * 2 ** 20, COPIES * PART_BYTES),
+      groupBytes: Math.min(groupBytes(config), COPIES * PART_BYTES),
       nBatches: Math.ceil(nPicturesOf(input, dataset.nItems) / (input.batchSize ?? DEFAULT_BATCH_SIZE)),
       nRanges: Math.min(RANGES, Math.max(1, Math.floor(STORED_BYTES / total))),
     })

@@ -43,6 +43,9 @@ function groups(bytes: readonly number[], most: number): (readonly [number, numb
   return made
 }
 
+/** The other half is for the model, pictures, and what a server beside it has in memory. */
+export const groupBytes = ({ memoryMb }: { readonly memoryMb: number }): number => memoryMb * 2 ** 19
+
 export function nPicturesOf({ pictures }: { readonly pictures?: number }, nItems: number): number {
   return Math.min(pictures ?? nItems, nItems)
 }
