@@ -19,7 +19,7 @@ import { bestHits, type Hit, type Scored } from './search/best-hits.js'
 import { describeHits, storedFeatures } from './search/describe-hits.js'
 import { type ImageScores, imageScores } from './search/image-scores.js'
 import { largestSet, type Searched, type SearchedSae, searchedSaes } from './search/searched-saes.js'
-import { decoderScores, embedText, pictureScores } from './search/text-scores.js'
+import { decoderScores, embedText, meanCosine, pictureScores } from './search/text-scores.js'
 import { topPicturesOf } from './search/top-pictures.js'
 
 const DEFAULT_EXAMPLES = 4
@@ -132,18 +132,24 @@ async function byText(context: Context, { input, searched, sort }: Search, call:
     return pictureScores(set.width, { pictures, embeddings: await embed([...pictures.values()].flat()), text })
   }
   const page = await pageOfHits(context, { input, searched, sort }, scored)
-  const shown = page.hits.map(async ({ sae, index, score }) => {
-    const set = setOf(searched)(sae)
-    const feature = page.stored.get(sae)!.get(index)
-    const pictures = set && feature ? await topPicturesOf(context, set, [feature]) : new Map<number, string[]>()
-    const near =
-      sort === 'pictures'
-        ? score
-        : (await pictureScores(1 + index, { pictures, embeddings: await embed([...pictures.values()].flat()), text }))[index]!
+  const pictures = await picturesOfHits(context, searched, page)
+  const embeddings = await embed([...pictures.values()].flat())
+  const scores = page.hits.map(({ sae, index }) => {
+    const near = meanCosine(pictures.get(`${sae}/${index}`) ?? [], { embeddings, text })
     return { ...noScores, decoder: decoder.get(sae)?.[index] ?? null, pictures: Number.isNaN(near) ? null : near }
   })
-  const scores = await Promise.all(shown)
   return { ...page.answer, items: page.items.map((item, at) => ({ ...item, scores: scores[at]!, position: null, patch: null })) }
+}
+
+/** By id of the feature. */
+async function picturesOfHits(context: Context, searched: Searched, { stored }: Pick<HitPage, 'stored'>) {
+  const found = new Map<string, readonly string[]>()
+  for (const [sae, features] of stored) {
+    const set = setOf(searched)(sae)
+    if (!set) continue
+    for (const [index, images] of await topPicturesOf(context, set, [...features.values()])) found.set(`${sae}/${index}`, images)
+  }
+  return found
 }
 
 async function byImage(context: Context, { input, searched, sort }: Search, call: Call) {
@@ -202,6 +208,8 @@ const setOf =
   ({ saes }: Searched) =>
   (id: string) =>
     saes.find(({ sae }) => sae.id === id)?.set
+
+type HitPage = Awaited<ReturnType<typeof pageOfHits>>
 
 async function pageOfHits(
   context: Context,

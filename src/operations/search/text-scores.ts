@@ -42,28 +42,31 @@ export async function decoderScores({ host }: Context, { model, embedding }: Ask
 /** Cosine of the text with the mean embedding of each feature's pictures, by feature; NaN of one that has none. */
 export async function pictureScores(
   width: number,
-  { pictures, embeddings, text }: { pictures: TopPictures; embeddings: Embeddings; text: Float32Array },
+  { pictures, embeddings, text }: Compared & { readonly pictures: TopPictures },
 ): Promise<Float32Array> {
   const scores = new Float32Array(width).fill(Number.NaN)
   let nScored = 0
   for (const [index, images] of pictures) {
-    if (images.length > 0)
-      scores[index] = meanCosine(
-        images.map((image) => embeddings.get(image)!),
-        text,
-      )
+    scores[index] = meanCosine(images, { embeddings, text })
     if (++nScored % FEATURES_PER_STEP === 0) await nextTurn()
   }
   return scores
 }
 
-/** @param text  a unit vector */
-function meanCosine(embeddings: readonly Float32Array[], text: Float32Array): number {
+interface Compared {
+  readonly embeddings: Embeddings
+  /** A unit vector. */
+  readonly text: Float32Array
+}
+
+/** Of the text with the mean of the pictures' embeddings; NaN where there is no picture. */
+export function meanCosine(images: readonly string[], { embeddings, text }: Compared): number {
+  const rows = images.map((image) => embeddings.get(image)!)
   let product = 0
   let square = 0
   for (let d = 0; d < text.length; d++) {
     let sum = 0
-    for (const embedding of embeddings) sum += embedding[d]!
+    for (const row of rows) sum += row[d]!
     product += sum * text[d]!
     square += sum * sum
   }
