@@ -226,6 +226,20 @@ describe('by image', () => {
   })
 })
 
+test('SAEs of several models are not searched together: the refusal asks for one', async () => {
+  const model = testModels.classifier
+  await server.catalog.baseModels.ensure(model)
+  const { download, ...sae } = (await server.catalog.saes.get(SAE))!
+  const { hookPointIn, hookPointOut, width } = sae
+  await server.catalog.saes.create(
+    anSae({ id: `${model}.1-resid-post.tests`, modelId: model, hookPointIn, hookPointOut, width, layer: 7, download: download! }),
+  )
+  expect(await refusal({ text: TEXT })).toMatchObject({ code: 'INPUT_INVALID', errors: [{ path: 'model' }] })
+  expect((await search({ text: TEXT, model: MODEL })).items).not.toEqual([])
+  expect(await refusal({ text: TEXT, model })).toMatchObject({ code: 'INPUT_INVALID', errors: [{ path: 'text' }] })
+  await server.catalog.saes.remove(`${model}.1-resid-post.tests`)
+})
+
 test('by explanation: the features of which its words are said', async () => {
   expect(await search({ explanation: 'apple' })).toMatchObject({ totalCount: 1, items: [{ id: `${SAE}/3`, scores: { decoder: null } }] })
   expect((await search({ explanation: 'apple', layer: 0 })).items).toEqual([])

@@ -81,6 +81,16 @@ test('a row is nearest to itself: the cosine with its own projection is 1, and n
   )
 })
 
+test('folding the final LayerNorm into the projection changes no cosine', async () => {
+  const engine = await started()
+  await engine.load({ ...clip, key: 'folded', processing: ['fold-layer-norm'] })
+  const embedding = normalised(Array.from({ length: config.head.dOut }, (_, e) => Math.cos(e + 1)))
+  const cosines = async (model: string) =>
+    (await engine.decoderCosines({ model, sae: 'relu' }, float32([1, config.head.dOut], embedding))).data
+  const [plain, folded] = [await cosines('clip'), await cosines('folded')]
+  for (let latent = 0; latent < dSae; latent++) expect(folded[latent]).toBeCloseTo(plain[latent]!, 5)
+})
+
 test('embeddings of another width are refused', async () => {
   const engine = await started()
   const wrong = engine.decoderCosines({ model: 'clip', sae: 'relu' }, float32([1, 1], [1]))
