@@ -207,6 +207,17 @@ describe('a zip file is refused', () => {
     expect(leftovers()).toEqual([])
   })
 
+  test('with a file that would fill the memory when it is unpacked', async () => {
+    const file = zipOf({ 'a.png': Buffer.alloc(300_000) })
+    const bomb = fs.readFileSync(file)
+    const header = bomb.lastIndexOf(Buffer.from('PK\x01\x02', 'latin1'))
+    bomb.writeUInt16LE(8, header + 10)
+    bomb.writeUInt32LE(300_000_000, header + 24)
+    fs.writeFileSync(file, bomb)
+    const message = expect.stringMatching(/"a\.png" has 300000000 bytes; files of up to 268435456/)
+    await expect(register({ file })).rejects.toMatchObject({ code: 'DATASET_INVALID', message })
+  })
+
   test('by what sees its sizes, before anything is unpacked', async () => {
     const source: DatasetSource = { kind: 'found', file: zipOf({ 'a.png': await png(91), 'b.png': 'x'.repeat(1000) }), unreadable: 'fail' }
     const seen: unknown[] = []

@@ -9,7 +9,7 @@ import { isHidden, whyOutside } from '../../engine/datasets/picture-files.js'
 import { openFileSource } from '../../engine/io/byte-source.js'
 import { invalidFile, quoted } from '../../engine/io/refusals.js'
 import { storageError } from '../../engine/io/storage-errors.js'
-import { readZipDirectory, readZipEntry } from '../../engine/io/zip-reader.js'
+import { readZipDirectory, readZipEntry, type ZipEntry } from '../../engine/io/zip-reader.js'
 
 export interface ZipFolder {
   readonly nFiles: number
@@ -23,8 +23,11 @@ export interface ZipFolder {
 /** Bytes of a name, as most file systems have it; a longer one is refused here and not half-way. */
 const MAX_PART_BYTES = 255
 const MAX_NAME_BYTES = 1024
-/** Read and written at a time. */
+/** Of one file, unpacked; larger than any picture or list that is one. It is held in memory. */
+const MAX_FILE_BYTES = 2 ** 28
+/** Unpacked at a time, in number and in bytes. */
 const AT_A_TIME = 16
+const BYTES_AT_A_TIME = 2 ** 26
 
 /**
  * Reads what is in the archive, hidden files left out, and unpacks nothing yet.
@@ -40,6 +43,8 @@ export async function openZipFolder(file: string, name: string): Promise<ZipFold
       entries.map((entry) => entry.name),
       name,
     )
+    const huge = entries.find(({ size }) => size > MAX_FILE_BYTES)
+    if (huge) throw invalidFile(name, `zip entry ${quoted(huge.name)} has ${huge.size} bytes; files of up to ${MAX_FILE_BYTES} are read.`)
     return {
       nFiles: entries.length,
       bytes: entries.reduce((sum, { size }) => sum + size, 0),
@@ -47,12 +52,11 @@ export async function openZipFolder(file: string, name: string): Promise<ZipFold
         const folders = new Set(entries.map((entry) => path.posix.dirname(entry.name)))
         try {
           for (const inner of folders) await mkdir(path.join(folder, inner), { recursive: true })
-          for (let start = 0; start < entries.length; start += AT_A_TIME) {
+          for (const some of inPortions(entries)) {
             signal?.throwIfAborted()
-            const some = entries.slice(start, start + AT_A_TIME)
             await Promise.all(
               some.map(async (entry) => {
-                const content = await readZipEntry(source, directory, { entry, maxBytes: entry.size })
+                const content = await readZipEntry(source, directory, { entry, maxBytes: MAX_FILE_BYTES })
                 await writeFile(path.join(folder, entry.name), content, { flag: 'wx' })
               }),
             )
@@ -67,6 +71,21 @@ export async function openZipFolder(file: string, name: string): Promise<ZipFold
     await source.close()
     throw error
   }
+}
+
+function* inPortions(entries: readonly ZipEntry[]): Generator<ZipEntry[]> {
+  let portion: ZipEntry[] = []
+  let bytes = 0
+  for (const entry of entries) {
+    if (portion.length === AT_A_TIME || (portion.length > 0 && bytes + entry.size > BYTES_AT_A_TIME)) {
+      yield portion
+      portion = []
+      bytes = 0
+    }
+    portion.push(entry)
+    bytes += entry.size
+  }
+  yield portion
 }
 
 function requireNames(names: readonly string[], archive: string): void {
