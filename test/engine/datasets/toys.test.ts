@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest'
-import type { Pixels } from '../../../src/engine/image/pixels.js'
 import type { Dataset } from '../../../src/engine/datasets/dataset.js'
 import { circle } from '../../../src/engine/datasets/toys/circle.js'
 import { induction, polygenicInduction } from '../../../src/engine/datasets/toys/induction.js'
 import { drawShape, shapes } from '../../../src/engine/datasets/toys/shapes.js'
+import type { Pixels } from '../../../src/engine/image/pixels.js'
 import { itemsOf } from './pictures.js'
 
 function drawn(dataset: Dataset, index: number): Pixels {
