@@ -67,7 +67,9 @@ describe('vectors', () => {
   test('keep their numbers, under an id that is theirs', async () => {
     expect((await catalog.vectors.create(vector)).values).toEqual(vector.values)
     expect((await catalog.vectors.get('smile'))!.values).toEqual(vector.values)
-    await expect(catalog.vectors.create(vector)).rejects.toMatchObject({ code: 'INPUT_INVALID' })
+    expect((await catalog.vectors.create(vector)).values).toEqual(vector.values)
+    const other = { ...vector, values: Float32Array.of(1.5, -2, 0) }
+    await expect(catalog.vectors.create(other)).rejects.toMatchObject({ code: 'INPUT_INVALID', details: { path: 'id' } })
     await expect(catalog.vectors.create({ ...vector, id: 'y', modelId: 'nobody' })).rejects.toMatchObject({ code: 'BASE_MODEL_UNKNOWN' })
   })
 
