@@ -16,7 +16,7 @@ import { type PeerRow, peer } from './support/peer.js'
 import { sae768, sae768Step, saeBatch } from './support/sae-768.js'
 import { seconds } from './support/settings.js'
 import { type Row, report } from './support/table.js'
-import { randomTensor } from './support/vit-b-32.js'
+import { randomTensor, vitB32 } from './support/vit-b-32.js'
 
 const backend = await createOnnxRuntimeBackend()
 const rows: Row[] = []
@@ -83,27 +83,10 @@ function saeStepper(decoderRows: 'free' | 'unit'): Promise<SaeStepper> {
 
 function vitStepper(): Promise<Stepper> {
   const vision: VisionConfig = {
-    nLayers: 6,
-    dModel: 128,
-    nHeads: 4,
-    dHead: 32,
-    dMlp: 512,
-    activation: 'gelu',
-    normalization: 'layerNorm',
-    normEps: 1e-6,
-    biases: { qkv: true, attnOut: true, mlp: true },
-    scaleAttention: true,
-    layerScale: false,
-    normalizeOutput: false,
+    ...vitB32,
+    ...{ nLayers: 6, dModel: 128, nHeads: 4, dHead: 32, dMlp: 512, normEps: 1e-6, patchBias: true, lnPre: false },
     imageSize: { height: 64, width: 64 },
     patchSize: { height: 8, width: 8 },
-    nChannels: 3,
-    patchBias: true,
-    hasCls: true,
-    nRegisters: 0,
-    lnPre: false,
-    finalNorm: 'tokens',
-    pooling: 'cls',
     head: { kind: 'classes', dOut: 98, bias: true },
   }
   const objective = { kind: 'classification', vision } as const

@@ -14,6 +14,7 @@ import type { FeatureCatalog } from './feature-sets.js'
 import type { JobCatalog, JobLeases } from './jobs/job.js'
 import type { PartStore } from './jobs/part-store.js'
 import type { MetricCatalog } from './metric-values.js'
+import type { Page, PageRequest } from './page.js'
 import type { SaeCatalog } from './saes.js'
 import type { VectorCatalog } from './vectors.js'
 
@@ -81,20 +82,6 @@ export interface ApiKeyRecord {
   /** To the minute. */
   readonly lastUsedAt: Date | null
   readonly revokedAt: Date | null
-}
-
-export interface Page<T> {
-  readonly items: readonly T[]
-  /** Opaque; null on the last page. */
-  readonly nextCursor: string | null
-  /** The cursor of each item: what `nextCursor` would be were it the last of its page. */
-  readonly cursors: readonly string[]
-  readonly totalCount: number
-}
-
-export interface PageRequest {
-  readonly limit: number
-  readonly cursor?: string
 }
 
 export interface Catalog {

@@ -3,9 +3,9 @@
 import type { Caption, Facets } from '../engine/datasets/dataset.js'
 import { EngineError } from '../engine/errors.js'
 import type { DatasetItem, Prisma, PrismaClient } from '../generated/prisma/client.js'
-import type { Page, PageRequest } from './catalog.js'
 import { decodeCursor, pageOf } from './cursors.js'
 import type { KnownDatasetItem, NewDatasetItem } from './datasets.js'
+import type { Page, PageRequest } from './page.js'
 import { storableText } from './stored-values.js'
 
 const LIST = 'dataset-items'

@@ -6,9 +6,9 @@
 import type { Caption, DatasetReport, Facets } from '../engine/datasets/dataset.js'
 import { EngineError } from '../engine/errors.js'
 import { type Dataset, Prisma, type PrismaClient } from '../generated/prisma/client.js'
-import type { Page, PageRequest } from './catalog.js'
 import { decodeCursor, pageOf } from './cursors.js'
 import { insertItems, itemColumns, itemOf, pageOfItems } from './dataset-items.js'
+import type { Page, PageRequest } from './page.js'
 import { likeLiteral, storableJson, storableText } from './stored-values.js'
 
 const LIST = 'datasets'

@@ -5,8 +5,8 @@
 import { randomUUID } from 'node:crypto'
 import { EngineError } from '../engine/errors.js'
 import { Prisma, type PrismaClient } from '../generated/prisma/client.js'
-import type { Page, PageRequest } from './catalog.js'
 import { decodeCursor, pageOf } from './cursors.js'
+import type { Page, PageRequest } from './page.js'
 import { storableText } from './stored-values.js'
 
 export interface Explanation {

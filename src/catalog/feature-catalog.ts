@@ -5,7 +5,6 @@
 import { EngineError } from '../engine/errors.js'
 import { nearest } from '../engine/nearest.js'
 import type { PrismaClient } from '../generated/prisma/client.js'
-import type { Page } from './catalog.js'
 import { decodeCursor, pageOf } from './cursors.js'
 import { matchingExplanations } from './explanations.js'
 import { FeatureColumns } from './feature-columns.js'
@@ -14,6 +13,7 @@ import { countOf, pageOfFeatures, within } from './feature-order.js'
 import { featuresAt } from './feature-rows.js'
 import { featureSetRecordOf } from './feature-set-rows.js'
 import type { FeatureCatalog, FeatureListRequest, FeatureSetRecord, StoredFeature } from './feature-sets.js'
+import type { Page } from './page.js'
 import { RecentAnswers } from './recent-answers.js'
 
 /** The sets of an SAE, newest first, believed for a moment. */

@@ -4,9 +4,9 @@
  */
 
 import type { FeatureRecord, FeatureStatistic, FeatureStatistics } from '../engine/evaluation/feature-record.js'
-import type { Page, PageRequest } from './catalog.js'
 import type { Explanation } from './explanations.js'
 import type { FeatureData } from './feature-codec.js'
+import type { Page, PageRequest } from './page.js'
 
 /** What a set's numbers are of. */
 export interface FeatureSetAbout {

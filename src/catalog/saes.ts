@@ -5,9 +5,10 @@
 
 import type { SaeDescription } from '../engine/saes/load-sae.js'
 import type { Architecture } from '../engine/saes/sae.js'
-import type { FileRecord, Page, PageRequest, Provenance } from './catalog.js'
+import type { FileRecord, Provenance } from './catalog.js'
 import type { FeatureSetRecord } from './feature-sets.js'
 import type { MetricRecord } from './metric-values.js'
+import type { Page, PageRequest } from './page.js'
 
 /** The tokens that an SAE was trained on. */
 export const saePositions = ['all', 'cls', 'patches'] as const

@@ -6,13 +6,10 @@ import { Type } from 'typebox'
 import { featureStatistics } from '../engine/evaluation/feature-record.js'
 import { picturesOf, summarizeFeature, topExamples } from './describe-feature.js'
 import { DatasetField, findFeatureSet } from './find-feature.js'
-import { fixedLimits } from './limits.js'
 import { defineOperation } from './operation.js'
-import { boundName, FeatureSummaryShape, statisticBounds } from './schemas/feature.js'
+import { boundName, DEFAULT_EXAMPLES, ExampleCount, FeatureSummaryShape, statisticBounds } from './schemas/feature.js'
 import { Cursor, DEFAULT_PAGE_SIZE, Limit, Order, pageOf, SearchText } from './schemas/page.js'
 import { SaeId } from './schemas/sae.js'
-
-const DEFAULT_EXAMPLES = 4
 
 export const saeFeatures = defineOperation({
   name: 'saeFeatures',
@@ -32,13 +29,7 @@ export const saeFeatures = defineOperation({
       ),
       order: Type.Optional(Order),
       ...statisticBounds,
-      examples: Type.Optional(
-        Type.Integer({
-          minimum: 0,
-          maximum: fixedLimits.pageSize,
-          description: `Top pictures of each feature; ${DEFAULT_EXAMPLES} unless given.`,
-        }),
-      ),
+      examples: Type.Optional(ExampleCount),
       limit: Type.Optional(Limit),
       cursor: Type.Optional(Cursor),
     },

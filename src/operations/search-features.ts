@@ -8,8 +8,8 @@ import { decodeCursor, encodeCursor } from '../catalog/cursors.js'
 import type { FeatureSetRecord } from '../catalog/feature-sets.js'
 import { EngineError } from '../engine/errors.js'
 import { Problems } from './errors.js'
-import { fixedLimits } from './limits.js'
 import { type Call, type Context, defineOperation } from './operation.js'
+import { DEFAULT_EXAMPLES, ExampleCount } from './schemas/feature.js'
 import { ImageId } from './schemas/image.js'
 import { ModelId } from './schemas/model.js'
 import { Cursor, DEFAULT_PAGE_SIZE, Limit, pageOf, SearchText } from './schemas/page.js'
@@ -21,8 +21,6 @@ import { type ImageScores, imageScores } from './search/image-scores.js'
 import { largestSet, type Searched, type SearchedSae, searchedSaes } from './search/searched-saes.js'
 import { decoderScores, embedText, meanCosine, pictureScores } from './search/text-scores.js'
 import { topPicturesOf } from './search/top-pictures.js'
-
-const DEFAULT_EXAMPLES = 4
 
 const SearchFeaturesInput = Type.Object(
   {
@@ -53,13 +51,7 @@ const SearchFeaturesInput = Type.Object(
           'By which of the scores, largest first: of a text `decoder` (unless given) or `pictures`, of an image `activation` (unless given) or `relative`.',
       }),
     ),
-    examples: Type.Optional(
-      Type.Integer({
-        minimum: 0,
-        maximum: fixedLimits.pageSize,
-        description: `Top pictures of each feature; ${DEFAULT_EXAMPLES} unless given.`,
-      }),
-    ),
+    examples: Type.Optional(ExampleCount),
     limit: Type.Optional(Limit),
     cursor: Type.Optional(Cursor),
   },

@@ -3,7 +3,7 @@
  */
 
 import type { Json } from '../../engine/training/run/checkpoints.js'
-import type { Page, PageRequest } from '../catalog.js'
+import type { Page, PageRequest } from '../page.js'
 
 export const jobStates = ['queued', 'running', 'cancelling', 'cancelled', 'failed', 'succeeded'] as const
 export type JobState = (typeof jobStates)[number]

@@ -4,6 +4,7 @@
 
 import { type Static, type TSchema, Type } from 'typebox'
 import { exampleKinds, type FeatureStatistic, featureStatistics, tokenKinds } from '../../engine/evaluation/feature-record.js'
+import { fixedLimits } from '../limits.js'
 
 /** What a statistic says, for people; `feature-record.ts` has the definitions. */
 const meanings: Readonly<Record<FeatureStatistic, string>> = {
@@ -151,3 +152,12 @@ export const statisticBounds = Object.fromEntries(
 export type FeatureAnswer = Static<typeof FeatureShape>
 export type FeatureSummaryAnswer = Static<typeof FeatureSummaryShape>
 export type ExampleAnswer = Static<typeof ExampleShape>
+
+export const DEFAULT_EXAMPLES = 4
+
+/** Of a list of features. */
+export const ExampleCount = Type.Integer({
+  minimum: 0,
+  maximum: fixedLimits.pageSize,
+  description: `Top pictures of each feature; ${DEFAULT_EXAMPLES} unless given.`,
+})

@@ -62,8 +62,9 @@ export function groupsFeed(dataset: Dataset, facet: string): Feed {
   return (_, items) => ({ groups: labelsOf(items, labels) })
 }
 
-/** Which patches are seen, drawn anew for each step. */
+/** Which patches are seen, drawn anew for each step; nothing where all are. */
 export function keptPatchesFeed(vision: VisionConfig, dropout: number, random: Random): Feed {
+  if (dropout === 0) return () => ({})
   return (step) => ({ [keptPatchesInput]: drawKeptPatches(vision, dropout, random.fork(`step ${step}`)) })
 }
 

@@ -28,11 +28,6 @@ export function stepsOf(length: Length, stepsPerEpoch: number): number {
   return 'steps' in length ? length.steps : Math.max(1, Math.round(length.epochs * stepsPerEpoch))
 }
 
-/** `patchDropout`: the share of the patches that a step leaves out. */
-export function readPatchDropout(fields: StrictFields): number {
-  return fields.number('patchDropout', { min: 0, max: 0.99, fallback: 0 })
-}
-
 interface OptimizerDefaults {
   readonly kind: Optimizer['kind']
   readonly learningRate: number

@@ -12,11 +12,12 @@ import { trainModel } from '../train-model.js'
 import { readClassifier } from './architecture-fields.js'
 import { fed, keptPatchesFeed } from './batch-feeds.js'
 import { classificationAccuracy } from './evaluate-model.js'
+import { readModelTraining } from './model-fields.js'
 import { pictureBatches } from './picture-batches.js'
-import { dataFacts, readPictureFields } from './picture-data.js'
+import { dataFacts } from './picture-data.js'
 import { type RecipeOptions, type RecipeResult, readSeed } from './recipe.js'
-import { modelOptimizer, readLength, readOptimizer, readPatchDropout, readRun, readSchedule, runSetting, stepsOf } from './run-fields.js'
-import { readExport, writeTrained } from './write-trained.js'
+import { runSetting, stepsOf } from './run-fields.js'
+import { writeTrained } from './write-trained.js'
 
 function read(config: unknown, at = '') {
   const fields = new StrictFields(config, at)
@@ -27,14 +28,7 @@ function read(config: unknown, at = '') {
     vision: model && readClassifier(model),
     init: model?.has('init') ? model.choice('init', initSchemes()) : undefined,
     labelSmoothing: fields.number('labelSmoothing', { min: 0, max: 0.99, fallback: 0 }),
-    patchDropout: readPatchDropout(fields),
-    pictures: readPictureFields(fields),
-    length: readLength(fields),
-    nMicroBatches: fields.number('microBatches', { min: 1, max: 1024, integer: true, fallback: 1 }),
-    training: readOptimizer(fields.section('optimizer'), modelOptimizer),
-    schedule: readSchedule(fields.section('schedule'), { kind: 'warmup-cosine', warmupSteps: 100 }),
-    run: readRun(fields.section('run')),
-    written: readExport(fields.section('export')),
+    ...readModelTraining(fields),
   }
   fields.check()
   return read
@@ -86,7 +80,7 @@ export async function trainClassifier(config: unknown, options: RecipeOptions): 
     title: 'classification',
     run,
     setting: { objective, ...training, schedule, nMicroBatches, run: runSetting(runFields, nSteps) },
-    batches: fed(source.train, patchDropout === 0 ? [] : [keptPatchesFeed(vision, patchDropout, random.fork('patches'))]),
+    batches: fed(source.train, [keptPatchesFeed(vision, patchDropout, random.fork('patches'))]),
     weights: initialWeights(objective, random.fork('weights'), init ? { vision: init } : {}),
     ...(source.test && { evaluate: classificationAccuracy(vision, source.test) }),
   })

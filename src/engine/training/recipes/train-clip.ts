@@ -16,11 +16,12 @@ import { trainModel } from '../train-model.js'
 import { readClipText, readClipVision } from './architecture-fields.js'
 import { fed, groupsFeed, keptPatchesFeed, readTemplates, readTextClasses, textClassesFeed } from './batch-feeds.js'
 import { clipAccuracy, type ZeroShotQuestion } from './evaluate-model.js'
+import { readModelTraining } from './model-fields.js'
 import { pictureBatches } from './picture-batches.js'
-import { dataFacts, readPictureFields } from './picture-data.js'
+import { dataFacts } from './picture-data.js'
 import { type RecipeOptions, type RecipeResult, readSeed } from './recipe.js'
-import { modelOptimizer, readLength, readOptimizer, readPatchDropout, readRun, readSchedule, runSetting, stepsOf } from './run-fields.js'
-import { readExport, writeTrained } from './write-trained.js'
+import { runSetting, stepsOf } from './run-fields.js'
+import { writeTrained } from './write-trained.js'
 
 function read(config: unknown, at = '') {
   const fields = new StrictFields(config, at)
@@ -41,16 +42,9 @@ function read(config: unknown, at = '') {
     sameBy: fields.has('sameBy') ? fields.string('sameBy') : undefined,
     contrastWeight: fields.number('contrastWeight', { min: 0, max: 1000, fallback: 1 }),
     textClasses: readTextClasses(fields),
-    patchDropout: readPatchDropout(fields),
-    pictures: readPictureFields(fields),
-    length: readLength(fields),
-    nMicroBatches: fields.number('microBatches', { min: 1, max: 1024, integer: true, fallback: 1 }),
-    training: readOptimizer(fields.section('optimizer'), modelOptimizer),
-    schedule: readSchedule(fields.section('schedule'), { kind: 'warmup-cosine', warmupSteps: 100 }),
-    run: readRun(fields.section('run')),
+    ...readModelTraining(fields),
     zeroShot: readQuestions(evaluation),
     retrieval: evaluation?.boolean('retrieval', true) ?? true,
-    written: readExport(fields.section('export')),
   }
   fields.check()
   return read
@@ -97,7 +91,7 @@ export async function trainClip(config: unknown, options: RecipeOptions): Promis
   const feeds = [
     ...(sameBy === undefined ? [] : [groupsFeed(data.train, sameBy)]),
     ...(textClasses.length === 0 ? [] : [asked.feed]),
-    ...(patchDropout === 0 ? [] : [keptPatchesFeed(vision, patchDropout, random.fork('patches'))]),
+    keptPatchesFeed(vision, patchDropout, random.fork('patches')),
   ]
   const { schedule, nMicroBatches, init, training, zeroShot, retrieval } = recipe
   const { outcome, weights } = await trainModel({
