@@ -35,7 +35,7 @@ const credits =
 
 const began = performance.now()
 const minutes = () => `${((performance.now() - began) / 60_000).toFixed(1)} min`
-if (process.argv.includes('--fresh')) fs.rmSync(demo('.runs'), { recursive: true, force: true })
+if (process.argv.includes('--fresh')) for (const made of ['.pictures', '.runs']) fs.rmSync(demo(made), { recursive: true, force: true })
 for (const [index, { title, run }] of parts.entries()) {
   process.stderr.write(`\n[${index + 1} of ${parts.length}, ${minutes()}] ${title}\n`)
   await run()

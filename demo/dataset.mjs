@@ -34,7 +34,7 @@ export async function packDataset() {
   const rows = items.map(({ name, label, captions, facets }) =>
     JSON.stringify({ file: name, label: classNames[label], captions: captions.map(captionOf), ...facets }),
   )
-  const text = (name, content) => ({ name, chunks: [Buffer.from(content)] })
+  const text = (name, content) => ({ name, chunks: [Buffer.from(content)], deflated: true })
   const chunks = zipChunks([
     text('dataset.json', `${JSON.stringify(about, null, 2)}\n`),
     text('LICENSE.txt', licence),

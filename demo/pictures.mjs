@@ -59,7 +59,7 @@ function fluent(style, { unified, base }) {
 async function picture(source, target) {
   const image = sharp(source, { density: 300 }).resize(SIZE, SIZE, { fit: 'contain', background: { r: 0, g: 0, b: 0, alpha: 0 } })
   fs.mkdirSync(path.dirname(target), { recursive: true })
-  await image.ensureAlpha().png().toFile(target)
+  await image.ensureAlpha().png({ compressionLevel: 9, effort: 10 }).toFile(target)
 }
 
 const index = []

@@ -91,10 +91,11 @@ async function putNew(id: string, metrics: readonly MetricValueRecord[], catalog
 async function readMetrics(file: string, datasets: Catalog['datasets']): Promise<MetricValueRecord[]> {
   const text = await fs.readFile(file, 'utf8').catch(() => undefined)
   if (text === undefined) return []
-  const { codeVersion, backend, dtype, dataset, metrics } = JSON.parse(text) as {
+  const { codeVersion, backend, dtype, seed, dataset, metrics } = JSON.parse(text) as {
     readonly codeVersion: string
     readonly backend: string
     readonly dtype: string
+    readonly seed: number
     readonly dataset: { readonly name: string; readonly hash: string }
     readonly metrics: readonly Pick<MetricValueRecord, 'metric' | 'version' | 'value' | 'low' | 'high' | 'flags' | 'n'>[]
   }
@@ -102,8 +103,7 @@ async function readMetrics(file: string, datasets: Catalog['datasets']): Promise
   const circumstances = {
     source: 'measured',
     dataset: { id: registered?.id ?? slugPart(dataset.name), hash: dataset.hash },
-    seed: null,
-    ...{ dtype, backend, codeVersion, measuredAt: null },
+    ...{ seed, dtype, backend, codeVersion, measuredAt: null },
   } as const
   return metrics.filter(({ metric }) => metricDefinition(metric) !== undefined).map((value) => ({ ...value, ...circumstances }))
 }

@@ -9,6 +9,7 @@ import type { Backend } from '../backends/backend.js'
 import { createBatches } from '../datasets/batches.js'
 import { facetClasses, inWords } from '../datasets/facets.js'
 import { readDataset } from '../datasets/open-dataset.js'
+import { subset } from '../datasets/subsets.js'
 import { EngineError } from '../errors.js'
 import type { ImageLimits } from '../image/decode.js'
 import { loadModel } from '../models/load.js'
@@ -19,6 +20,7 @@ import { openSaeEvaluator } from './evaluate-saes.js'
 import { finishEvaluation } from './finish-evaluation.js'
 import type { MetricValue } from './metric-definitions.js'
 import { modelClasses } from './model-classes.js'
+import { pictureOrder } from './sampling.js'
 import type { StudiedSae } from './studied-sae.js'
 
 export interface EvaluateFoldersOptions {
@@ -35,12 +37,14 @@ export interface EvaluateFoldersOptions {
 }
 
 export interface EvaluatedFolders {
+  /** By which the batches were drawn. */
+  readonly seed: number
   readonly data: { readonly name: string; readonly hash: string; readonly size: number }
   /** By the names of their folders. */
   readonly saes: readonly { readonly id: string; readonly metrics: readonly MetricValue[] }[]
 }
 
-/** `model`, `saes`, `data`, `classes: { facet, templates }`, `batchSize`. */
+/** `model`, `saes`, `data`, `classes: { facet, templates }`, `batchSize`, `seed`. */
 function read(config: unknown) {
   const fields = new StrictFields(config, '')
   const data = fields.section('data')
@@ -52,6 +56,7 @@ function read(config: unknown) {
     data: data && readDataset(data),
     classes: classes && { facet: classes.string('facet'), templates: classes.strings('templates', ['{}']) },
     batchSize: fields.number('batchSize', { min: 1, max: 65_536, integer: true, fallback: 32 }),
+    seed: fields.number('seed', { min: 0, max: 2 ** 32 - 1, integer: true, fallback: 0 }),
   }
   fields.check()
   return read
@@ -82,7 +87,8 @@ export async function evaluateFolders(config: unknown, options: EvaluateFoldersO
       path: 'classes.facet',
     }))
   const { name, hash, size } = dataset
-  const batches = createBatches(dataset, {
+  const order = pictureOrder(recipe.seed, size)
+  const batches = createBatches(subset(dataset, order, name), {
     batchSize: Math.min(recipe.batchSize, size),
     dropLast: false,
     preprocessing: model.description.preprocessing,
@@ -104,12 +110,12 @@ export async function evaluateFolders(config: unknown, options: EvaluateFoldersO
       shard = await evaluator.addBatch(shard, {
         batch,
         pixels,
-        ...(labelled && { labels: Array.from(items, (item) => classes!.classOf[labelled.labels[item]!]!) }),
+        ...(labelled && { labels: Array.from(items, (place) => classes!.classOf[labelled.labels[order[place]!]!]!) }),
       })
       onProgress?.(batch + 1, batches.stepsPerEpoch)
     }
     const values = finishEvaluation(shard)
-    return { data: { name, hash, size }, saes: saes.map(({ id }) => ({ id, metrics: values[id]! })) }
+    return { seed: recipe.seed, data: { name, hash, size }, saes: saes.map(({ id }) => ({ id, metrics: values[id]! })) }
   } finally {
     batches.close()
     await evaluator.dispose()

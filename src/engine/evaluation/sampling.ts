@@ -2,6 +2,11 @@
 
 import { createRandom } from '../random.js'
 
+/** In which order `count` of `size` pictures are looked at; all of them unless said. Data sets are often sorted, and batches should not be. */
+export function pictureOrder(seed: number, size: number, count = size): Uint32Array {
+  return createRandom(seed).fork('pictures').permutation(size).subarray(0, count)
+}
+
 /** One for each feature. */
 export function featureSeeds(seed: number, dSae: number): Int32Array {
   const random = createRandom(seed).fork('features')

@@ -11,6 +11,9 @@ export const signature = { local: 0x04034b50, central: 0x02014b50, end: 0x06054b
 /** Lengths of the records without what varies: names, extra fields, comments. */
 export const recordBytes = { local: 30, central: 46, end: 22, end64: 56, locator64: 20 } as const
 
+/** How an entry is compressed. */
+export const method = { stored: 0, deflated: 8 } as const
+
 /** All ones: the largest value of a field, and the sign that the value is in a zip64 record. */
 export const max16 = 0xffff
 export const max32 = 0xffffffff

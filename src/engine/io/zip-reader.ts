@@ -10,7 +10,7 @@ import { promisify } from 'node:util'
 import { inflateRaw } from 'node:zlib'
 import type { ByteSource } from './byte-source.js'
 import { invalidFile, quoted } from './refusals.js'
-import { crcOf, max16, max32, recordBytes, signature, view } from './zip-layout.js'
+import { crcOf, max16, max32, method, recordBytes, signature, view } from './zip-layout.js'
 
 export interface ZipEntry {
   readonly name: string
@@ -174,16 +174,16 @@ function parseCentralHeader(file: string, bytes: Uint8Array, at: number): { entr
   const name = decodeName(bytes.subarray(at + recordBytes.central, nameEnd))
 
   const flags = header.getUint16(8, true)
-  const method = header.getUint16(10, true)
+  const stored = header.getUint16(10, true)
   if ((flags & 0x2041) !== 0) throw invalidFile(file, `zip entry ${quoted(name)} is encrypted.`)
-  if (method !== 0 && method !== 8)
-    throw invalidFile(file, `zip entry ${quoted(name)} is compressed by method ${method}; only stored and deflated entries are read.`)
+  if (stored !== method.stored && stored !== method.deflated)
+    throw invalidFile(file, `zip entry ${quoted(name)} is compressed by method ${stored}; only stored and deflated entries are read.`)
   const [size, storedSize, headerOffset] = wideFields(file, bytes.subarray(nameEnd, extraEnd), [
     header.getUint32(24, true),
     header.getUint32(20, true),
     header.getUint32(42, true),
   ])
-  const compressed = method === 8
+  const compressed = stored === method.deflated
   if (compressed ? size > storedSize * maxDeflateRatio : size !== storedSize) {
     throw invalidFile(file, `zip entry ${quoted(name)} claims ${size} bytes of content in ${storedSize}, which cannot be.`)
   }

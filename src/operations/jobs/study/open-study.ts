@@ -9,10 +9,10 @@ import { facetClasses, inWords } from '../../../engine/datasets/facets.js'
 import { subset } from '../../../engine/datasets/subsets.js'
 import { EngineError } from '../../../engine/errors.js'
 import { type ModelClasses, modelClasses } from '../../../engine/evaluation/model-classes.js'
+import { pictureOrder } from '../../../engine/evaluation/sampling.js'
 import type { StudiedSae } from '../../../engine/evaluation/studied-sae.js'
 import { type LoadedModel, loadModel } from '../../../engine/models/load.js'
 import type { VisionConfig } from '../../../engine/models/model.js'
-import { createRandom } from '../../../engine/random.js'
 import { loadSae } from '../../../engine/saes/load-sae.js'
 import { version } from '../../capabilities.js'
 import type { JobContext } from '../job-kind.js'
@@ -63,7 +63,7 @@ async function open(input: StudyInput, context: JobContext): Promise<OpenStudy> 
   const dataset = await openCatalogDataset({ catalog, blobs }, subjects.dataset.id)
   const nPictures = nPicturesOf(input, dataset.size)
   const seed = input.seed ?? DEFAULT_SEED
-  const order = createRandom(seed).fork('pictures').permutation(dataset.size).subarray(0, nPictures)
+  const order = pictureOrder(seed, dataset.size, nPictures)
   const batches = createBatches(subset(dataset, order, dataset.name), {
     batchSize: Math.min(input.batchSize ?? DEFAULT_BATCH_SIZE, nPictures),
     dropLast: false,
