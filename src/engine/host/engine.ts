@@ -6,6 +6,7 @@
 import type { Backend, Program, ResidentWeights } from '../backends/backend.js'
 import { EngineError, invariant } from '../errors.js'
 import type { Graph } from '../graph/graph.js'
+import { type BuildTower, builtTowers } from '../interventions/built-towers.js'
 import { describeModel, type LoadedTower, loadModel } from '../models/load.js'
 import type { ModelDescription, TowerDescription, TowerName, VisionConfig } from '../models/model.js'
 import type { ClipTokenizer } from '../models/tokenizer.js'
@@ -16,7 +17,7 @@ import { DecoderReader, type ReadableSae } from './decoder-reader.js'
 import type { Batch, BatchResult, EngineWorker, Plan, Structure } from './engine-worker-calls.js'
 import { footprint } from './footprint.js'
 import type { ModelSource, SaeSource } from './host.js'
-import { builtTowers, type PlannedStructure, planStructure } from './planned-structure.js'
+import { type PlannedStructure, planStructure } from './planned-structure.js'
 import { toWire } from './remote.js'
 import { runShares, type Share, shareOf } from './run-shares.js'
 
@@ -30,7 +31,7 @@ export interface ModelReader {
 
 interface ResidentTower {
   readonly config: TowerDescription['config']
-  readonly builtWith: ReturnType<typeof builtTowers>
+  readonly builtWith: BuildTower
   readonly weights: ResidentWeights
 }
 

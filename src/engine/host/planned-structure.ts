@@ -7,14 +7,13 @@ import { EngineError, type Problem } from '../errors.js'
 import { findHookPoints } from '../graph/edit.js'
 import type { Graph } from '../graph/graph.js'
 import { structureHash } from '../graph/hash.js'
-import { inferTypes, type Types } from '../graph/infer.js'
+import type { Types } from '../graph/infer.js'
 import { prune } from '../graph/prune.js'
-import { hookPointsOf } from '../hook-points.js'
 import { applyEdits, maskInput } from '../interventions/apply-edits.js'
+import type { BuildTower } from '../interventions/built-towers.js'
 import type { Edit } from '../interventions/edit.js'
 import type { EditedTower, OperandRole } from '../interventions/technique.js'
-import type { LoadedTower } from '../models/load.js'
-import type { HookPointInfo, TowerDescription } from '../models/model.js'
+import type { HookPointInfo } from '../models/model.js'
 import { attachSaes, codeOutputs, type ReadSae } from '../saes/attach-saes.js'
 import { checkFit } from '../saes/fit-model.js'
 import type { SaeConfig } from '../saes/sae.js'
@@ -36,31 +35,6 @@ export interface PlannedStructure {
   readonly needsWholeRequest: boolean
 }
 
-/** A tower's graph before edits. */
-export interface BuiltTower {
-  readonly tower: EditedTower
-  readonly graph: Graph
-  readonly types: Types
-}
-
-/**
- * A tower's graphs by the hook points that are wanted in them. The one without optional hook points, which nearly every structure is made
- * from, is built once.
- */
-export function builtTowers(
-  { config, hookPoints }: TowerDescription,
-  buildGraph: LoadedTower['buildGraph'],
-): (wanted: ReadonlySet<string>) => BuiltTower {
-  const build = (wanted: ReadonlySet<string>, tower: EditedTower): BuiltTower => {
-    const graph = buildGraph(wanted)
-    return { tower, graph, types: inferTypes(graph) }
-  }
-  const plain = build(new Set(), { config, hookPoints })
-  const optional = hookPoints.filter((hookPoint) => hookPoint.optional)
-  return (wanted) =>
-    optional.some(({ name }) => wanted.has(name)) ? build(wanted, { config, hookPoints: hookPointsOf(config, wanted) }) : plain
-}
-
 export interface PlannedGraph {
   readonly planned: PlannedStructure
   readonly graph: Graph
@@ -75,7 +49,7 @@ export interface PlannedGraph {
  * @throws           HOOK_POINT_UNKNOWN, SAE_MISFIT and every error of editing, with all problems at once
  */
 export function planStructure(
-  builtWith: ReturnType<typeof builtTowers>,
+  builtWith: BuildTower,
   { model, read, edits, output: wantsOutput, saes, nRows }: Structure,
   configs: readonly SaeConfig[] = [],
 ): PlannedGraph {

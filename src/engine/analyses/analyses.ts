@@ -1,0 +1,9 @@
+/** Every analysis, by the name that the host knows it by. */
+
+import type { Analysis } from './analysis.js'
+
+export const analyses = {} as const satisfies Record<string, Analysis<never, unknown>>
+
+export type AnalysisName = keyof typeof analyses
+export type AnalysisInput<Name extends AnalysisName> = (typeof analyses)[Name] extends Analysis<infer Input, unknown> ? Input : never
+export type AnalysisOutput<Name extends AnalysisName> = (typeof analyses)[Name] extends Analysis<never, infer Output> ? Output : never
