@@ -7,8 +7,8 @@ import { float32 } from '../../../src/engine/tensor.js'
 function graph() {
   const b = new GraphBuilder('g')
   const x = b.input('x', 'float32', ['batch', 2])
-  const middle = b.hook('middle', ['batch', 'd_model'], b.op('Mul', [x, x]))
-  const last = b.hook('last', ['batch', 'd_model'], b.op('Add', [middle, middle]))
+  const middle = b.hook('middle', ['batch', 'dModel'], b.op('Mul', [x, x]))
+  const last = b.hook('last', ['batch', 'dModel'], b.op('Add', [middle, middle]))
   return b.build([last])
 }
 
