@@ -15,6 +15,15 @@ import type { Call, Context } from './operation.js'
 
 const Template = Type.String({ minLength: 2, maxLength: 500, pattern: '\\{\\}', description: 'A text with `{}` where the label goes.' })
 
+export const ClassifyTemplates = Type.Optional(
+  Type.Array(Template, {
+    minItems: 1,
+    maxItems: fixedLimits.templates,
+    'x-limit': 'templates',
+    description: 'Several templates: the embeddings of a label are averaged.',
+  }),
+)
+
 export const ClassifyShape = Type.Object(
   {
     labels: Type.Array(Type.String({ minLength: 1, maxLength: 500 }), {
@@ -24,14 +33,7 @@ export const ClassifyShape = Type.Object(
       'x-limit': 'labels',
     }),
     template: Type.Optional(Template),
-    templates: Type.Optional(
-      Type.Array(Template, {
-        minItems: 1,
-        maxItems: fixedLimits.templates,
-        'x-limit': 'templates',
-        description: 'Several templates: the embeddings of a label are averaged.',
-      }),
-    ),
+    templates: ClassifyTemplates,
   },
   {
     title: 'Classify',

@@ -20,6 +20,8 @@ export const fixedLimits = {
   /** Activations of features that one request may be answered. */
   featureActivations: 4_000_000,
   labels: 2_000,
+  /** What one request may ask of the answer: classes, texts, differences. */
+  targets: 32,
   templates: 100,
   /** Labels times templates: texts that one zero-shot classification encodes. */
   prompts: 20_000,

@@ -135,7 +135,10 @@ function* explainArray(schema: Schema, value: readonly unknown[], path: string):
     else yield { path, refusal: new RequestError('LIMIT_EXCEEDED', { limit, given: value.length, maximum: maxItems, what: path, instead }) }
     return
   }
-  if (value.length < minItems) yield invalid(path, 'is empty; it needs at least one item')
+  if (value.length < minItems) {
+    const needs = minItems === 1 ? 'at least one item' : `at least ${minItems} items`
+    yield invalid(path, value.length === 0 ? `is empty; it needs ${needs}` : `has ${value.length} of ${needs}`)
+  }
   if (schema.uniqueItems) {
     const seen = new Set<unknown>()
     const twice = value.find((item) => seen.size === seen.add(item).size)
