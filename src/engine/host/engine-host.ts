@@ -114,6 +114,7 @@ export async function createEngineHost(options: EngineHostOptions): Promise<Engi
     unload: (key) => memory.unload(key),
     run: (request, signal) => dispatcher.run(request, signal),
     codes: (request, signal) => dispatcher.codes(request, signal),
+    analyse: (name, request, signal) => dispatcher.analyse(name, request, signal),
     decoderRows: (request, signal) => dispatcher.decoderRows(request, signal),
     decoderCosines: (request, signal) => dispatcher.decoderCosines(request, signal),
     inspectSae: (source, signal) => dispatcher.inspectSae(source, signal),

@@ -3,10 +3,12 @@
  * dropped, and in which order; the worker keeps what it is told to and computes.
  */
 
+import type { AnalysisInput, AnalysisName, AnalysisOutput } from '../analyses/analyses.js'
 import type { Edit } from '../interventions/edit.js'
 import type { ModelDescription, TowerName } from '../models/model.js'
 import type { SaeDescription } from '../saes/load-sae.js'
 import type { Tensor } from '../tensor.js'
+import type { RowSize } from './analysis-bytes.js'
 import type { Codes, ModelSource, RunInputs, SaeRead, SaeSource } from './host.js'
 import type { toWire } from './remote.js'
 
@@ -84,12 +86,20 @@ export interface BatchResult {
   readonly runMs: number
 }
 
+/** A question about a model and SAEs that are loaded. */
+export interface AnalysisCall<Name extends AnalysisName = AnalysisName> {
+  readonly name: Name
+  readonly model: string
+  readonly saes: readonly string[]
+  readonly input: AnalysisInput<Name>
+}
+
 export interface EngineWorker {
   /** The first call. @throws DEVICE_UNAVAILABLE */
   start(options: EngineOptions): Promise<EngineInfo>
   inspect(source: ModelSource): Promise<ModelDescription>
-  /** @throws every error of model files */
-  load(source: ModelSource): Promise<{ readonly bytes: number }>
+  /** What it takes in memory, and what a run of its vision tower does for each input. @throws every error of model files */
+  load(source: ModelSource): Promise<{ readonly bytes: number; readonly row: RowSize }>
   unload(model: string): Promise<void>
   inspectSae(source: SaeSource): Promise<SaeDescription>
   /** @throws every error of SAE files */
@@ -102,6 +112,7 @@ export interface EngineWorker {
   drop(program: string): Promise<void>
   /** A member that cannot be run has an error in its place; the others are run. */
   run(batch: Batch): Promise<BatchResult>
+  analyse<Name extends AnalysisName>(call: AnalysisCall<Name>): Promise<AnalysisOutput<Name>>
   /** Rows of the decoder of an SAE that is loaded, `[latents, dOut]`. @throws INPUT_INVALID */
   decoderRows(sae: string, latents: readonly number[]): Promise<Tensor<'float32'>>
   /** Cosines of each row of an SAE's decoder, projected as a model's answer is, with unit vectors `[n, dEmbed]`: `[dSae, n]`. */

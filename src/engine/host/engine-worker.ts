@@ -34,6 +34,7 @@ answerCalls<EngineWorker>(threadPort(), {
   compile: async (program) => engine().compile(program),
   drop: async (program) => engine().drop(program),
   run: async (batch) => engine().run(batch),
+  analyse: async (call) => engine().analyse(call),
   decoderRows: async (sae, latents) => engine().decoderRows(sae, latents),
   decoderCosines: async (loaded, embeddings) => engine().decoderCosines(loaded, embeddings),
 })

@@ -3,9 +3,14 @@
  * can be used as it is in tests and scripts.
  */
 
+import { type AnalysisName, type AnalysisOutput, analyses } from '../analyses/analyses.js'
+import type { Analysis } from '../analyses/analysis.js'
+import { ProgramShelf } from '../analyses/program-shelf.js'
+import { openWorkbench } from '../analyses/workbench.js'
 import type { Backend, Program, ResidentWeights } from '../backends/backend.js'
 import { EngineError, invariant } from '../errors.js'
 import type { Graph } from '../graph/graph.js'
+import { nPositions } from '../hook-points.js'
 import { type BuildTower, builtTowers } from '../interventions/built-towers.js'
 import { describeModel, type LoadedTower, loadModel } from '../models/load.js'
 import type { ModelDescription, TowerDescription, TowerName, VisionConfig } from '../models/model.js'
@@ -13,9 +18,10 @@ import type { ClipTokenizer } from '../models/tokenizer.js'
 import { saePrefix } from '../saes/attach-saes.js'
 import { describeSae, loadSae, type SaeDescription } from '../saes/load-sae.js'
 import type { Tensor } from '../tensor.js'
+import type { RowSize } from './analysis-bytes.js'
 import { DecoderReader, type ReadableSae } from './decoder-reader.js'
-import type { Batch, BatchResult, EngineWorker, Plan, Structure } from './engine-worker-calls.js'
-import { footprint } from './footprint.js'
+import type { AnalysisCall, Batch, BatchResult, EngineWorker, Plan, Structure } from './engine-worker-calls.js'
+import { activationBytes, footprint } from './footprint.js'
 import type { ModelSource, SaeSource } from './host.js'
 import { type PlannedStructure, planStructure } from './planned-structure.js'
 import { toWire } from './remote.js'
@@ -36,9 +42,12 @@ interface ResidentTower {
 }
 
 interface ResidentModel {
+  readonly description: ModelDescription
   readonly towers: { readonly [name in TowerName]?: ResidentTower }
   readonly tokenizer: ClipTokenizer | undefined
   readonly structures: Map<string, PlannedStructure>
+  /** Of analyses. */
+  readonly shelf: ProgramShelf
 }
 
 /** What a compiled program is expected to hold before it says so itself: measured on ONNX Runtime's CPU sessions. */
@@ -68,19 +77,23 @@ export class Engine implements Omit<EngineWorker, 'start'> {
     return this.#reader.describeModel(folder, { processing })
   }
 
-  async load({ key, folder, processing }: ModelSource): Promise<{ bytes: number }> {
+  async load({ key, folder, processing }: ModelSource): Promise<{ bytes: number; row: RowSize }> {
     invariant(!this.#models.has(key), `model "${key}" is loaded already`)
     const { description, towers, tokenizer } = await this.#reader.loadModel(folder, { processing })
     const vision = await this.#upload(description.vision, towers.vision)
     const text = description.text && towers.text && (await this.#upload(description.text, towers.text))
-    this.#models.set(key, { towers: { vision, ...(text && { text }) }, tokenizer, structures: new Map() })
-    return { bytes: vision.weights.bytes + (text?.weights.bytes ?? 0) }
+    const shelf = new ProgramShelf(this.#backend)
+    this.#models.set(key, { description, towers: { vision, ...(text && { text }) }, tokenizer, structures: new Map(), shelf })
+    const { graph, types } = vision.builtWith(new Set())
+    const row = { bytes: activationBytes(graph, types), tokens: nPositions(description.vision.config) }
+    return { bytes: vision.weights.bytes + (text?.weights.bytes ?? 0), row }
   }
 
   async unload(key: string): Promise<void> {
     const model = this.#models.get(key)
     this.#models.delete(key)
     for (const { lengths } of this.#saes.values()) lengths.delete(key)
+    await model?.shelf.dispose()
     for (const tower of Object.values(model?.towers ?? {})) await tower.weights.dispose()
   }
 
@@ -147,6 +160,19 @@ export class Engine implements Omit<EngineWorker, 'start'> {
     const results = good.length === 0 ? [] : await runShares(job, good)
     const outcomes = prepared.map((each) => ('error' in each ? each : results.shift()!))
     return { outcomes, runMs: performance.now() - start }
+  }
+
+  async analyse<Name extends AnalysisName>({ name, model: key, saes, input }: AnalysisCall<Name>): Promise<AnalysisOutput<Name>> {
+    const { description, towers, shelf } = this.#model(key)
+    const { config, builtWith, weights } = towers.vision!
+    const bench = openWorkbench({
+      backend: this.#backend,
+      model: { key, description, config: config as VisionConfig, build: builtWith, weights },
+      saes: saes.map((sae) => ({ key: sae, ...this.#sae(sae) })),
+      programs: shelf,
+    })
+    const analysis = analyses[name] as Analysis<typeof input, AnalysisOutput<Name>>
+    return analysis.run(bench, input)
   }
 
   async decoderRows(sae: string, latents: readonly number[]): Promise<Tensor<'float32'>> {

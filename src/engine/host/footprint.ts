@@ -40,6 +40,11 @@ export function footprint(graph: Graph, types: Types = inferTypes(graph), length
   return { outputBytesPerRow: [...outputs].reduce((sum, output) => sum + bytes(output), 0), workingBytesPerRow: most }
 }
 
+/** What all values of a graph take for one row, whether they are alive at once or not. */
+export function activationBytes(graph: Graph, types: Types): number {
+  return graph.nodes.reduce((sum, { outputs }) => sum + outputs.reduce((own, output) => own + bytesAtOneRow(types.get(output)!, {}), 0), 0)
+}
+
 type Lengths = Readonly<Record<string, number>>
 
 function bytesAtOneRow({ dtype, shape }: ValueType, lengths: Lengths): number {

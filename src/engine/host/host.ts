@@ -3,6 +3,7 @@
  * owns the device, the queue, batching and the memory budget are behind this (see engine-host.ts).
  */
 
+import type { AnalysisInput, AnalysisName, AnalysisOutput } from '../analyses/analyses.js'
 import type { ImageInfo } from '../image/decode.js'
 import type { Drawing } from '../image/draw.js'
 import type { Preprocessing } from '../image/preprocessing.js'
@@ -87,6 +88,14 @@ export interface DecoderCosinesRequest {
   readonly embeddings: Tensor<'float32'>
 }
 
+/** A question about a model (engine/analyses). */
+export interface AnalysisRequest<Name extends AnalysisName> {
+  readonly model: ModelSource
+  /** Those that it works with, in the order in which it counts them. */
+  readonly saes?: readonly SaeSource[]
+  readonly input: AnalysisInput<Name>
+}
+
 export interface CodesResult {
   /** In the order of the request. */
   readonly codes: readonly Codes[]
@@ -145,6 +154,8 @@ export interface EngineHost {
   run(request: RunRequest, signal?: AbortSignal): Promise<RunResult>
   /** Runs inputs for the codes of SAEs. @throws as `run`, and SAE_MISFIT */
   codes(request: CodesRequest, signal?: AbortSignal): Promise<CodesResult>
+  /** Asks one of the analyses, which takes its turn as a run does. @throws as `run`, and whatever the analysis refuses */
+  analyse<Name extends AnalysisName>(name: Name, request: AnalysisRequest<Name>, signal?: AbortSignal): Promise<AnalysisOutput<Name>>
   /** Rows of an SAE's decoder, `[latents, dOut]`. @throws INPUT_INVALID of a latent that it does not have; as `run` */
   decoderRows(request: { readonly sae: SaeSource; readonly latents: readonly number[] }, signal?: AbortSignal): Promise<Tensor<'float32'>>
   /**

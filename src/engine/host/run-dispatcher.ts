@@ -4,17 +4,21 @@
  * it see company.ts.
  */
 
+import { type AnalysisInput, type AnalysisName, type AnalysisOutput, analyses } from '../analyses/analyses.js'
+import type { Analysis } from '../analyses/analysis.js'
 import { EngineError } from '../errors.js'
 import type { ModelDescription } from '../models/model.js'
 import type { SaeDescription } from '../saes/load-sae.js'
 import type { SaeConfig } from '../saes/sae.js'
 import type { Tensor } from '../tensor.js'
+import { analysisBytes } from './analysis-bytes.js'
 import { onCancel, orCancelled } from './cancellation.js'
 import { Company } from './company.js'
 import { cosineBytes } from './decoder-reader.js'
 import { type Deferred, deferred } from './deferred.js'
 import type { BatchResult, EngineInfo, EngineWorker, Outcome, Plan, Structure } from './engine-worker-calls.js'
 import type {
+  AnalysisRequest,
   Codes,
   CodesRequest,
   CodesResult,
@@ -49,7 +53,7 @@ interface Job extends Waiting {
   /** What is run or read from, to be brought into memory. */
   readonly source: ModelSource | undefined
   readonly run?: { readonly request: EngineRequest; readonly structure: RequestStructure }
-  /** In the place of a run: reading the weights of an SAE. */
+  /** In the place of a run. */
   readonly reading?: Reading
   readonly queuedAt: number
   /** Settles the job once; later calls do nothing. */
@@ -58,10 +62,12 @@ interface Job extends Waiting {
   isSettled(): boolean
 }
 
+/** What is computed by itself, without company: reading the weights of SAEs, an analysis. */
 interface Reading {
-  readonly sae: SaeSource
-  /** Working memory and answer, of an SAE of this configuration. */
-  readonly bytes: (config: SaeConfig) => number
+  readonly saes: readonly SaeSource[]
+  readonly what: string
+  /** Working memory and answer; asked for when model and SAEs are in memory. */
+  readonly bytes: (configs: readonly SaeConfig[]) => number
   readonly read: (worker: Remote<EngineWorker>) => Promise<void>
 }
 
@@ -136,31 +142,44 @@ export class RunDispatcher {
   }
 
   decoderRows({ sae, latents }: { readonly sae: SaeSource; readonly latents: readonly number[] }, signal?: AbortSignal) {
-    const bytes = ({ dOut }: SaeConfig) => 8 * latents.length * dOut
-    return this.#readSae({ sae, bytes, read: (worker) => worker.call('decoderRows', [sae.key, latents]) }, signal)
+    const bytes = ([config]: readonly SaeConfig[]) => 8 * latents.length * config!.dOut
+    const read = (worker: Remote<EngineWorker>) => worker.call('decoderRows', [sae.key, latents])
+    return this.#byItself({ saes: [sae], what: `Reading "${sae.key}"`, bytes, read }, signal)
   }
 
   decoderCosines({ model, sae, embeddings }: DecoderCosinesRequest, signal?: AbortSignal) {
     const [n, width] = embeddings.shape as [number, number]
-    const bytes = (config: SaeConfig) => cosineBytes(config, { width, n })
+    const bytes = ([config]: readonly SaeConfig[]) => cosineBytes(config!, { width, n })
     const read = (worker: Remote<EngineWorker>) => worker.call('decoderCosines', [{ model: model.key, sae: sae.key }, embeddings])
-    return this.#readSae({ model, sae, bytes, read }, signal)
+    return this.#byItself({ model, saes: [sae], what: `Reading "${sae.key}"`, bytes, read }, signal)
+  }
+
+  analyse<Name extends AnalysisName>(
+    name: Name,
+    { model, saes = [], input }: AnalysisRequest<Name>,
+    signal?: AbortSignal,
+  ): Promise<AnalysisOutput<Name>> {
+    const cost = (analyses[name] as Analysis<AnalysisInput<Name>, unknown>).cost(input)
+    const bytes = (configs: readonly SaeConfig[]) => analysisBytes(cost, { row: this.#options.memory.rowSize(model.key), configs })
+    const read = (worker: Remote<EngineWorker>) =>
+      worker.call('analyse', [{ name, model: model.key, saes: saes.map(({ key }) => key), input }]) as Promise<AnalysisOutput<Name>>
+    return this.#byItself({ model, saes, what: `The analysis "${name}"`, bytes, read }, signal)
   }
 
   /** Takes its turn in the line as a run does. */
-  async #readSae<T>(
-    { model, sae, bytes, read }: Omit<Reading, 'read'> & { model?: ModelSource; read(worker: Remote<EngineWorker>): Promise<T> },
+  async #byItself<T>(
+    { model, read, ...about }: Omit<Reading, 'read'> & { model?: ModelSource; read(worker: Remote<EngineWorker>): Promise<T> },
     signal: AbortSignal | undefined,
   ): Promise<T> {
     const done = deferred<Ran | undefined>()
     let answer: T | undefined
     const reading: Reading = {
-      ...{ sae, bytes },
+      ...about,
       read: async (worker) => {
         answer = await read(worker)
       },
     }
-    const needs = this.#options.memory.needsOf({ sae, ...(model && { model }) })
+    const needs = this.#options.memory.needsOf({ saes: about.saes, ...(model && { model }) })
     this.#enqueue({ source: model, reading, needs, nRows: 0 }, done, signal)
     await done.promise
     return answer as T
@@ -267,10 +286,11 @@ export class RunDispatcher {
     return this.#runBatch(worker, job, plan, { startedAt, load, compile: compileMs })
   }
 
-  async #serveReading(worker: Remote<EngineWorker>, { sae, bytes, read }: Reading): Promise<void> {
+  async #serveReading(worker: Remote<EngineWorker>, { saes, what, bytes, read }: Reading): Promise<void> {
     const { memory } = this.#options
-    await memory.ensureSae(worker, sae)
-    await this.#withMemory({ bytes: bytes(memory.saeConfig(sae.key)), what: `Reading "${sae.key}"` }, () => read(worker))
+    for (const sae of saes) await memory.ensureSae(worker, sae)
+    const configs = saes.map(({ key }) => memory.saeConfig(key))
+    await this.#withMemory({ bytes: bytes(configs), what }, () => read(worker))
   }
 
   /** What is computed is in the budget while it lasts. */

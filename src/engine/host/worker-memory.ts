@@ -5,6 +5,7 @@
 
 import type { ModelDescription } from '../models/model.js'
 import type { SaeConfig } from '../saes/sae.js'
+import type { RowSize } from './analysis-bytes.js'
 import type { EngineWorker, Plan, Structure } from './engine-worker-calls.js'
 import type { ModelSource, SaeSource } from './host.js'
 import type { HostEvent } from './host-events.js'
@@ -43,6 +44,7 @@ export class WorkerMemory {
   readonly #weightBytes = new Map<string, number>()
   /** By key, of whatever was once loaded. */
   readonly #saeConfigs = new Map<string, SaeConfig>()
+  readonly #rows = new Map<string, RowSize>()
   #worker: Remote<EngineWorker> | undefined
   /** Counted for the metrics. */
   programHits = 0
@@ -74,9 +76,9 @@ export class WorkerMemory {
     return [modelId(model), ...saes, ...(plan === undefined ? [] : [programId(plan.program)])]
   }
 
-  /** The same of reading an SAE's decoder. */
-  needsOf({ model, sae }: { readonly model?: ModelSource; readonly sae: SaeSource }): readonly string[] {
-    return [...(model ? [modelId(model.key)] : []), saeId(sae.key)]
+  /** The same of what reads weights, and of analyses. */
+  needsOf({ model, saes }: { readonly model?: ModelSource; readonly saes: readonly SaeSource[] }): readonly string[] {
+    return [...(model ? [modelId(model.key)] : []), ...saes.map(({ key }) => saeId(key))]
   }
 
   /**
@@ -91,7 +93,11 @@ export class WorkerMemory {
       kind: 'model',
       what: `Model "${key}"`,
       inspect: async () => weightBytes(await worker.call('inspect', [source])),
-      load: () => worker.call('load', [source]),
+      load: async () => {
+        const { bytes, row } = await worker.call('load', [source])
+        this.#rows.set(key, row)
+        return { bytes }
+      },
       evict: () => this.#dropModel(key),
       loaded: (bytes, ms) => this.#observe({ kind: 'load', model: key, bytes, ms }),
     })
@@ -118,6 +124,11 @@ export class WorkerMemory {
   /** Of an SAE that was brought in. */
   saeConfig(key: string): SaeConfig {
     return this.#saeConfigs.get(key)!
+  }
+
+  /** What a run takes for each input, of a model that was brought in. */
+  rowSize(model: string): RowSize {
+    return this.#rows.get(model)!
   }
 
   async #ensureWeights({ id, kind, what, inspect, load, evict, loaded }: Weights): Promise<number> {

@@ -4,10 +4,11 @@
  * be cut as a thread can die.
  */
 
+import type { AnalysisName, AnalysisOutput } from '../../../src/engine/analyses/analyses.js'
 import { EngineError } from '../../../src/engine/errors.js'
 import type { Channel } from '../../../src/engine/host/channel.js'
 import { deferred } from '../../../src/engine/host/deferred.js'
-import type { Batch, BatchResult, EngineWorker, Outcome, Structure } from '../../../src/engine/host/engine-worker-calls.js'
+import type { AnalysisCall, Batch, BatchResult, EngineWorker, Outcome, Structure } from '../../../src/engine/host/engine-worker-calls.js'
 import type { CodesRequest, ModelSource, RunRequest, SaeSource } from '../../../src/engine/host/host.js'
 import { answerCalls, type Methods, toWire } from '../../../src/engine/host/remote.js'
 import type { Edit } from '../../../src/engine/interventions/edit.js'
@@ -65,7 +66,7 @@ export class FakeEngine implements EngineWorker {
   async load(source: ModelSource) {
     this.#write(`load ${source.key}`)
     this.#loaded.add(source.key)
-    return { bytes: this.#bytesOf(source.key) }
+    return { bytes: this.#bytesOf(source.key), row: { bytes: 4, tokens: 1 } }
   }
 
   async unload(model: string) {
@@ -123,6 +124,13 @@ export class FakeEngine implements EngineWorker {
     this.#must(this.#loaded, model)
     this.#must(this.#loaded, `sae ${sae}`)
     return embeddings
+  }
+
+  async analyse<Name extends AnalysisName>({ name, model, saes, input }: AnalysisCall<Name>): Promise<AnalysisOutput<Name>> {
+    this.#must(this.#loaded, model)
+    for (const sae of saes) this.#must(this.#loaded, `sae ${sae}`)
+    this.#write(`analyse ${name}`)
+    return input as AnalysisOutput<Name>
   }
 
   async run({ model, structure, members, saes }: Batch): Promise<BatchResult> {
