@@ -2,50 +2,39 @@ import { describe, expect, test } from 'vitest'
 import { replace } from '../../../src/engine/graph/edit.js'
 import type { Graph } from '../../../src/engine/graph/graph.js'
 import { resumeInput } from '../../../src/engine/graph/resume.js'
-import { splitByInputs } from '../../../src/engine/graph/split.js'
+import { rowsInput, splitByInputs } from '../../../src/engine/graph/split.js'
 import { validate } from '../../../src/engine/graph/validate.js'
-import { float32, type Tensor } from '../../../src/engine/tensor.js'
+import { float32, int64 } from '../../../src/engine/tensor.js'
 import { backends, runOnce } from '../each-backend.js'
-import { visionTower } from '../interventions/tiny-towers.js'
+import { stack, visionTower } from '../interventions/tiny-towers.js'
 
 const tower = visionTower(['blocks.1.attn.hook_result'])
+const rankOf = (hookPoint: string) => tower.hookPoints.find(({ name }) => name === hookPoint)!.shape.length
 
 /** The tower with `delta` added at a hook point. */
 function edited(hookPoint: string): Graph {
-  const rank = tower.hookPoints.find(({ name }) => name === hookPoint)!.shape.length
   return replace(tower.graph, hookPoint, ({ builder, value }) => {
-    const delta = builder.input('delta', 'float32', ['batch', ...Array<number>(rank - 1).fill(1)])
+    const delta = builder.input('delta', 'float32', ['batch', ...Array<number>(rankOf(hookPoint) - 1).fill(1)])
     return builder.op('Add', [value, delta])
   })
 }
 
-const deltaOf = (hookPoint: string, values: readonly number[]) => {
-  const rank = tower.hookPoints.find(({ name }) => name === hookPoint)!.shape.length
-  return float32([values.length, ...Array<number>(rank - 1).fill(1)], values)
-}
-
-const repeated = ({ dtype, shape, data }: Tensor, n: number): Tensor =>
-  ({
-    dtype,
-    shape: [n * shape[0]!, ...shape.slice(1)],
-    data: Float32Array.from({ length: n * data.length }, (_, at) => Number(data[at % data.length])),
-  }) as Tensor
-
 describe.each(backends)('a graph in two on %s', (each) => {
-  test('gives what the whole gives, wherever it is split, the first part having run once', async () => {
+  test('gives what the whole gives, wherever it is split, the first half having run once for each picture', async () => {
     const backend = await each.create()
-    for (const { name: hookPoint } of tower.hookPoints.filter(({ name }) => tower.graph.hookPoints.some((each) => each.name === name))) {
+    const { weights } = tower
+    const pictures = [tower.input(3), tower.input(4)]
+    const rows = [0, 1, 0]
+    for (const { name: hookPoint } of tower.graph.hookPoints) {
       const graph = edited(hookPoint)
-      const { before, after, shared } = splitByInputs(graph, ['delta'])
-      validate(before)
-      validate(after)
-      const pixels = tower.input(3)
-      const delta = deltaOf(hookPoint, [0, 0.5, -2])
-      const { weights } = tower
-      const whole = await runOnce(backend, graph, { inputs: { pixels: repeated(pixels, 3), delta }, weights })
-      const values = await runOnce(backend, before, { inputs: 'pixels' in before.inputs ? { pixels } : {}, weights })
-      const fed = Object.fromEntries(shared.map((value) => [resumeInput(value), repeated(values[value]!, 3)]))
-      const parts = await runOnce(backend, after, { inputs: { ...fed, delta }, weights })
+      const { prefix, suffix } = splitByInputs(graph, ['pixels'])
+      validate(prefix)
+      validate(suffix)
+      const delta = float32([3, ...Array<number>(rankOf(hookPoint) - 1).fill(1)], [0, 0.5, -2])
+      const whole = await runOnce(backend, graph, { inputs: { pixels: stack(rows.map((row) => pictures[row]!)), delta }, weights })
+      const passed = await runOnce(backend, prefix, { inputs: { pixels: stack(pictures) }, weights })
+      const chosen = rowsInput in suffix.inputs ? { [rowsInput]: int64([3], rows) } : {}
+      const parts = await runOnce(backend, suffix, { inputs: { ...passed, ...chosen, delta }, weights })
       const [output] = graph.outputs as [string]
       for (const [at, value] of [...whole[output]!.data].entries()) expect(Number(parts[output]!.data[at])).toBeCloseTo(Number(value), 4)
     }
@@ -53,20 +42,18 @@ describe.each(backends)('a graph in two on %s', (each) => {
 })
 
 describe('a split', () => {
-  test('reads as little as the edit allows', () => {
-    expect(splitByInputs(edited('blocks.0.hook_resid_post'), ['delta']).shared).toEqual(['blocks.0.hook_resid_post@0'])
-    expect(splitByInputs(edited('blocks.1.hook_mlp_out'), ['delta']).shared.toSorted()).toEqual([
-      'blocks.1.hook_mlp_out@0',
-      'blocks.1.hook_resid_mid',
-    ])
+  test('passes on as little as the edit allows', () => {
+    const passed = (hookPoint: string) => splitByInputs(edited(hookPoint), ['pixels']).prefix.outputs.toSorted()
+    expect(passed('blocks.0.hook_resid_post')).toEqual([resumeInput('blocks.0.hook_resid_post@0')])
+    expect(passed('blocks.1.hook_mlp_out')).toEqual(['blocks.1.hook_mlp_out@0', 'blocks.1.hook_resid_mid'].map(resumeInput))
   })
 
-  test('computes nothing of the first part in the second', () => {
-    const { before, after } = splitByInputs(edited('blocks.0.hook_resid_post'), ['delta'])
-    const names = (graph: Graph) => Object.keys(graph.parameters)
-    expect(names(before).some((name) => name.startsWith('blocks.1.'))).toBe(false)
-    expect(names(after).some((name) => name.startsWith('blocks.0.') || name.startsWith('embed'))).toBe(false)
-    expect(Object.keys(after.inputs).toSorted()).toEqual(['delta', resumeInput('blocks.0.hook_resid_post@0')])
-    expect(Object.keys(before.inputs)).toEqual(['pixels'])
+  test('computes nothing of the first half in the second', () => {
+    const { prefix, suffix } = splitByInputs(edited('blocks.0.hook_resid_post'), ['pixels'])
+    const parameters = (graph: Graph) => Object.keys(graph.parameters)
+    expect(parameters(prefix).some((name) => name.startsWith('blocks.1.'))).toBe(false)
+    expect(parameters(suffix).some((name) => name.startsWith('blocks.0.') || name.startsWith('embed'))).toBe(false)
+    expect(Object.keys(suffix.inputs).toSorted()).toEqual(['delta', resumeInput('blocks.0.hook_resid_post@0'), rowsInput])
+    expect(Object.keys(prefix.inputs)).toEqual(['pixels'])
   })
 })
