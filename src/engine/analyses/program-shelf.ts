@@ -8,6 +8,7 @@ const MOST = 24
 
 export interface ShelvedProgram {
   readonly program: Program
+  readonly inputs: readonly string[]
   readonly outputs: readonly string[]
 }
 
@@ -43,7 +44,7 @@ export class ProgramShelf {
 
   async #make(build: () => Graph): Promise<ShelvedProgram> {
     const graph = build()
-    return { program: await this.#backend.compile(graph), outputs: graph.outputs }
+    return { program: await this.#backend.compile(graph), inputs: Object.keys(graph.inputs), outputs: graph.outputs }
   }
 
   async #clearSpace(): Promise<void> {

@@ -30,6 +30,8 @@ export interface AttachedWeights {
 
 /** A compiled graph with the weights it is run with. */
 export interface Ready {
+  /** What it is fed. */
+  readonly inputs: readonly string[]
   run(inputs: Readonly<Record<string, Tensor>>): Promise<Readonly<Record<string, Tensor<'float32'>>>>
 }
 
@@ -62,8 +64,9 @@ export function openWorkbench({ backend, model, saes, programs }: WorkbenchParts
     model,
     saes,
     async ready(key, build) {
-      const { program, outputs } = await programs.get(`${key} ${configs}`, build)
+      const { program, inputs: fed, outputs } = await programs.get(`${key} ${configs}`, build)
       return {
+        inputs: fed,
         run: async (inputs) => (await program.run({ inputs, weights, fetch: outputs })) as Record<string, Tensor<'float32'>>,
       }
     },

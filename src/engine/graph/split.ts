@@ -5,7 +5,7 @@
  */
 
 import { invariant } from '../errors.js'
-import type { Dim, Graph, Node, ValueType } from './graph.js'
+import type { Graph, Node, ValueType } from './graph.js'
 import { inferTypes, type Types } from './infer.js'
 import { prune } from './prune.js'
 import { resumeInput } from './resume.js'

@@ -1,11 +1,12 @@
 import { describe, expect, test } from 'vitest'
+import { GraphBuilder } from '../../../src/engine/graph/builder.js'
 import { replace } from '../../../src/engine/graph/edit.js'
 import type { Graph } from '../../../src/engine/graph/graph.js'
 import { resumeInput } from '../../../src/engine/graph/resume.js'
 import { rowsInput, splitByInputs } from '../../../src/engine/graph/split.js'
 import { validate } from '../../../src/engine/graph/validate.js'
 import { float32, int64 } from '../../../src/engine/tensor.js'
-import { backends, runOnce } from '../each-backend.js'
+import { backends, reference, runOnce } from '../each-backend.js'
 import { stack, visionTower } from '../interventions/tiny-towers.js'
 
 const tower = visionTower(['blocks.1.attn.hook_result'])
@@ -55,5 +56,68 @@ describe('a split', () => {
     expect(parameters(suffix).some((name) => name.startsWith('blocks.0.') || name.startsWith('embed'))).toBe(false)
     expect(Object.keys(suffix.inputs).toSorted()).toEqual(['delta', resumeInput('blocks.0.hook_resid_post@0'), rowsInput])
     expect(Object.keys(prefix.inputs)).toEqual(['pixels'])
+  })
+})
+
+const axes = ['batch', 'dModel'] as const
+
+/** squares = x x; scaled = squares s; the output is their sum. */
+function graph() {
+  const b = new GraphBuilder('g')
+  const x = b.input('x', 'float32', ['batch', 2])
+  const squares = b.hook('squares', axes, b.op('Mul', [x, x]))
+  const scaled = b.hook('scaled', axes, b.op('Mul', [squares, b.input('s', 'float32', ['batch', 1])]))
+  return b.build([b.hook('sum', axes, b.op('Add', [scaled, squares])), squares])
+}
+
+describe('a graph cut in two by its inputs', () => {
+  test('hands over only what the second half reads, and keeps an output where it is made', () => {
+    const { prefix, suffix } = splitByInputs(graph(), ['x'])
+    validate(prefix)
+    validate(suffix)
+    expect(Object.keys(prefix.inputs)).toEqual(['x'])
+    expect(prefix.outputs).toEqual([resumeInput('squares'), 'squares'])
+    expect(Object.keys(suffix.inputs)).toEqual([rowsInput, resumeInput('squares'), 's'])
+    expect(suffix.outputs).toEqual(['sum'])
+    expect(suffix.hookPoints.map(({ name }) => name)).toEqual(['squares', 'scaled', 'sum'])
+  })
+
+  test('goes on from one row of the first half as often as it is asked', async () => {
+    const backend = await reference.create()
+    const { prefix, suffix } = splitByInputs(graph(), ['x'])
+    const made = await runOnce(backend, prefix, { inputs: { x: float32([2, 2], [1, 2, 3, 4]) } })
+    const { sum } = await runOnce(backend, suffix, {
+      inputs: {
+        [resumeInput('squares')]: made[resumeInput('squares')]!,
+        [rowsInput]: int64([3], [1, 0, 1]),
+        s: float32([3, 1], [0, 1, 2]),
+      },
+    })
+    expect([...sum!.data]).toEqual([9, 16, 2, 8, 27, 48])
+  })
+
+  test('hands over a mean of the whole first half as it is', async () => {
+    const b = new GraphBuilder('g')
+    const x = b.input('x', 'float32', ['batch', 2])
+    const mean = b.op('ReduceMean', [x, b.constant(int64([1], [0]))], { keepdims: 1 })
+    const out = b.named('out', b.op('Add', [b.op('Mul', [x, b.input('s', 'float32', ['batch', 1])]), mean]))
+    const { prefix, suffix } = splitByInputs(b.build([out]), ['x'])
+    const backend = await reference.create()
+    const made = await runOnce(backend, prefix, { inputs: { x: float32([2, 2], [1, 2, 3, 4]) } })
+    const late = { [rowsInput]: int64([1], [1]), s: float32([1, 1], [10]) }
+    const { out: value } = await runOnce(backend, suffix, { inputs: { ...made, ...late } })
+    expect([...value!.data]).toEqual([32, 43])
+  })
+
+  test('does not hand over rows that cannot be told apart: they are made again', () => {
+    const b = new GraphBuilder('g')
+    const x = b.hook('tokens', ['batch', 'pos', 'dModel'], b.op('Sqrt', [b.input('x', 'float32', ['batch', 3, 2])]))
+    const flat = b.op('Reshape', [x, b.constant(int64([2], [-1, 2]))])
+    const scaled = b.op('Mul', [b.op('Reshape', [flat, b.constant(int64([3], [-1, 3, 2]))]), b.input('s', 'float32', ['batch', 1, 1])])
+    const summed = b.op('Add', [b.op('Reshape', [scaled, b.op('Shape', [flat])]), flat])
+    const { prefix, suffix } = splitByInputs(b.build([b.named('out', summed)]), ['x'])
+    validate(suffix)
+    expect(prefix.outputs).toContain(resumeInput('tokens'))
+    expect(prefix.outputs.some((output) => output.includes('Shape'))).toBe(false)
   })
 })

@@ -1,0 +1,106 @@
+/**
+ * Variants of a run that share what they have in common. A graph with edits in it (of strengths, masks, values that are inputs) is cut in two by its
+ * inputs: what only the pictures decide is computed once for each picture, and every variant goes on from there as a row of a batch. For edits
+ * in block L that is what comes before them, most often the residual stream that enters them; for an edit of a head's `hook_z`, its block's
+ * attention as well. Nothing has to be said about where the cut is: it follows from the graph.
+ *
+ *   const edited = applyEdits(graph, edits, tower)
+ *   const run = await sharedPrefix(bench, `steer ${edited.structure}`, () => edited.graph)
+ *   const start = await run.begin({ pixels })                       // one row for each picture
+ *   const { output } = await start.run([0, 0, 0, 1], edited.inputs(4))   // four variants: three of the first picture, one of the second
+ *
+ * What the edits do not change (a hook point before them that was exposed) is in `start.shared`, once for each picture, and in no variant.
+ */
+
+import type { Graph } from '../graph/graph.js'
+import { rowsInput, type SplitGraph, splitByInputs } from '../graph/split.js'
+import { elementCount, int64, type Tensor } from '../tensor.js'
+import type { Workbench } from './workbench.js'
+
+/** Rows that run at once: more are no faster, and take memory. */
+export const MOST_ROWS = 32
+
+export type Outputs = Readonly<Record<string, Tensor<'float32'>>>
+export type Inputs = Readonly<Record<string, Tensor>>
+
+export interface SharedRun {
+  /** Runs what variants share. @param inputs  the shared ones, a row for each picture */
+  begin(inputs: Inputs): Promise<Begun>
+}
+
+export interface Begun {
+  /** Outputs of the graph that no variant changes, `[pictures, ...]`. */
+  readonly shared: Outputs
+  /**
+   * Runs variants, at most `MOST_ROWS` at once.
+   * @param rows    of each variant, the picture that it is one of
+   * @param inputs  those that are not shared, a row for each variant
+   * @returns       the graph's other outputs, a row for each variant
+   */
+  run(rows: readonly number[], inputs: Inputs): Promise<Outputs>
+}
+
+/**
+ * @param key     names the graph, as for `Workbench.ready`
+ * @param graph   made when it has not been compiled yet
+ * @param shared  the inputs that variants have in common
+ */
+export async function sharedPrefix(
+  bench: Workbench,
+  key: string,
+  graph: () => Graph,
+  shared: readonly string[] = ['pixels'],
+): Promise<SharedRun> {
+  let split: SplitGraph | undefined
+  const halves = () => {
+    split ??= splitByInputs(graph(), shared)
+    return split
+  }
+  const prefix = await bench.ready(`${key} (shared)`, () => halves().prefix)
+  const suffix = await bench.ready(`${key} (variants)`, () => halves().suffix)
+  return {
+    async begin(inputs) {
+      const made = await prefix.run(inputs)
+      const passed = Object.fromEntries(Object.entries(made).filter(([name]) => suffix.inputs.includes(name)))
+      return {
+        shared: Object.fromEntries(Object.entries(made).filter(([name]) => !(name in passed))),
+        run: (rows, variants) =>
+          inChunks(rows.length, (from, to) => {
+            const chunk = suffix.inputs.includes(rowsInput) ? { [rowsInput]: int64([to - from], rows.slice(from, to)) } : {}
+            return suffix.run({ ...passed, ...chunk, ...rowsOf(variants, from, to) })
+          }),
+      }
+    },
+  }
+}
+
+/** Runs rows, some at a time, and puts their outputs one below the other. @param run  from one row to another, which is left out */
+export async function inChunks(nRows: number, run: (from: number, to: number) => Promise<Outputs>, most = MOST_ROWS): Promise<Outputs> {
+  const chunks: Outputs[] = []
+  for (let from = 0; from < nRows; from += most) chunks.push(await run(from, Math.min(from + most, nRows)))
+  const [first] = chunks
+  if (!first || chunks.length === 1) return first ?? {}
+  return Object.fromEntries(Object.keys(first).map((name) => [name, joined(chunks.map((chunk) => chunk[name]!))]))
+}
+
+/** Rows of tensors: views of their data, not copies. */
+export function rowsOf(tensors: Inputs, from: number, to: number): Record<string, Tensor> {
+  return Object.fromEntries(
+    Object.entries(tensors).map(([name, { dtype, shape, data }]) => {
+      const length = elementCount(shape.slice(1))
+      return [name, { dtype, shape: [to - from, ...shape.slice(1)], data: data.subarray(from * length, to * length) } as Tensor]
+    }),
+  )
+}
+
+/** Tensors one below the other along axis 0. @param parts  at least one */
+export function joined(parts: readonly Tensor<'float32'>[]): Tensor<'float32'> {
+  const data = new Float32Array(parts.reduce((sum, part) => sum + part.data.length, 0))
+  let at = 0
+  for (const part of parts) {
+    data.set(part.data, at)
+    at += part.data.length
+  }
+  const nRows = parts.reduce((sum, { shape }) => sum + shape[0]!, 0)
+  return { dtype: 'float32', shape: [nRows, ...parts[0]!.shape.slice(1)], data }
+}
