@@ -1,8 +1,11 @@
 /** Every analysis, by the name that the host knows it by. */
 
 import type { Analysis } from './analysis.js'
+import { logitLens } from './logit-lens.js'
 
-export const analyses = {} as const satisfies Record<string, Analysis<never, unknown>>
+export const analyses = {
+  logitLens,
+} as const satisfies Record<string, Analysis<never, unknown>>
 
 export type AnalysisName = keyof typeof analyses
 export type AnalysisInput<Name extends AnalysisName> = (typeof analyses)[Name] extends Analysis<infer Input, unknown> ? Input : never

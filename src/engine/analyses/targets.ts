@@ -38,12 +38,19 @@ export function directionsOf(targets: readonly Target[]): Tensor<'float32'> {
   return float32([targets.length, width], data)
 }
 
+export interface ScoredOutput {
+  readonly dOut: number
+  readonly scoring: Scoring
+  /** Where the graph has to know how many targets there are; any number otherwise. */
+  readonly nTargets?: number
+}
+
 /**
  * Scores of the targets that are fed, `[batch, nTargets]`.
  * @param output  the tower's output, `[batch, dOut]`
  */
-export function scores(b: GraphBuilder, output: string, { dOut, scoring }: { readonly dOut: number; readonly scoring: Scoring }): string {
-  const directions = b.input(directionsInput, 'float32', ['nTargets', dOut])
+export function scores(b: GraphBuilder, output: string, { dOut, scoring, nTargets }: ScoredOutput): string {
+  const directions = b.input(directionsInput, 'float32', [nTargets ?? 'nTargets', dOut])
   const products = b.op('Gemm', [output, directions], { transB: 1 })
   const scaled = scoring.scale === 1 ? products : b.op('Mul', [products, b.constant(float32([], [scoring.scale]))])
   if (!scoring.normalized) return scaled

@@ -22,7 +22,8 @@ export function head(b: GraphBuilder, pooled: string, config: TowerConfig, dIn: 
   return config.normalizeOutput ? unitLength(b, unnormalised) : b.op('Identity', [unnormalised])
 }
 
-function unitLength(b: GraphBuilder, value: string): string {
+/** Along the last axis. */
+export function unitLength(b: GraphBuilder, value: string): string {
   const norm = b.op('Sqrt', [sumOver(b, b.op('Mul', [value, value]), -1)])
   return b.op('Div', [value, b.op('Max', [norm, b.constant(scalar(NORM_FLOOR))])])
 }

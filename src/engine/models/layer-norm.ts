@@ -38,20 +38,27 @@ export function layerNorm(b: GraphBuilder, inputs: readonly string[], norm: Laye
   return hookAll(b, `${norm.name}.hook_normalized`, norm.axes, outputs)
 }
 
+/** Its output for vectors that did not pass through the model there, so without hook points. */
+export function normalizeVectors(b: GraphBuilder, x: string, norm: Pick<LayerNorm, 'name' | 'length'>, config: TransformerConfig): string {
+  if (config.normalization === 'none') return x
+  const { scale, output } = (config.normalization === 'layerNorm' ? fused : inSteps)(b, x, norm, config.normEps)
+  return output(scale)
+}
+
 /** The denominator, and the output as a function of it (of the hook point that stands for it). */
 interface Normalized {
   readonly scale: string
   readonly output: (scale: string) => string
 }
 
-function fused(b: GraphBuilder, x: string, { name, length }: LayerNorm, epsilon: number): Normalized {
+function fused(b: GraphBuilder, x: string, { name, length }: Pick<LayerNorm, 'name' | 'length'>, epsilon: number): Normalized {
   const inputs = [x, b.parameter(`${name}.w`, [length]), b.parameter(`${name}.b`, [length])]
   const [y, , inverseDeviation] = b.opMany('LayerNormalization', inputs, { nOutputs: 3, attributes: { axis: -1, epsilon } })
   return { scale: b.op('Reciprocal', [inverseDeviation!]), output: () => y! }
 }
 
 /** Without weights the fused operator does not exist. */
-function inSteps(b: GraphBuilder, x: string, _norm: LayerNorm, epsilon: number): Normalized {
+function inSteps(b: GraphBuilder, x: string, _norm: unknown, epsilon: number): Normalized {
   const centred = b.op('Sub', [x, meanOver(b, x, -1)])
   const scale = b.op('Sqrt', [addScalar(b, meanOver(b, b.op('Mul', [centred, centred]), -1), epsilon)])
   return { scale, output: (hooked) => b.op('Div', [centred, hooked]) }

@@ -83,7 +83,8 @@ function pooledTokenAxes({ pooling }: VisionConfig): readonly Axis[] {
   return pooling === 'patches' ? ['batch', 'patch', 'dModel'] : ['batch', 'dModel']
 }
 
-function pool(b: GraphBuilder, value: string, config: VisionConfig): string {
+/** What enters the head, of tokens `[batch, pos, dModel]`. */
+export function pool(b: GraphBuilder, value: string, config: VisionConfig): string {
   const rows = (start: number, end: number) => slice(b, value, { axis: 1, start, end })
   const row = (x: string) => reshape(b, x, [-1, config.dModel])
   const patches = () => (nPrefixTokens(config) === 0 ? value : rows(nPrefixTokens(config), nPositions(config)))
