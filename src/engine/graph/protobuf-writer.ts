@@ -34,9 +34,13 @@ export class ProtobufWriter {
     this.#length += this.#buffer.write(value, this.#length)
   }
 
-  data(field: number, bytes: Uint8Array): void {
+  /** What stands before a field of `nBytes` bytes, which follow: from `raw`, or from elsewhere after these bytes. */
+  delimiter(field: number, nBytes: number): void {
     this.#tag(field, wire.lengthDelimited)
-    this.#varint(bytes.length)
+    this.#varint(nBytes)
+  }
+
+  raw(bytes: Uint8Array): void {
     this.#reserve(bytes.length)
     this.#buffer.set(bytes, this.#length)
     this.#length += bytes.length

@@ -4,7 +4,7 @@
  */
 
 import { EngineError } from '../errors.js'
-import type { DType, Tensor } from '../tensor.js'
+import { bytesPerElement, type DType, elementCount, type Tensor } from '../tensor.js'
 import type { Graph, Node } from './graph.js'
 import { inferTypes } from './infer.js'
 import { onnxDtype } from './onnx-dtypes.js'
@@ -21,46 +21,101 @@ const mostBytes = 2 ** 31 - 1
 /** AttributeProto.AttributeType */
 const attributeKinds = { float: 1, int: 2, string: 3, ints: 7, dtype: 2 } as const
 
-export interface OnnxOptions {
-  /** Weights to put into the file, by parameter name; parameters that are not among them stay inputs. */
-  readonly initializers?: Readonly<Record<string, Tensor>>
+/** A file in pieces, so that weights need not be in memory together: bytes, or the place of a parameter's elements (little-endian). */
+export interface OnnxFile {
+  readonly byteLength: number
+  readonly parts: readonly (Uint8Array | WeightPlace)[]
+}
+
+export interface WeightPlace {
+  readonly parameter: string
+  readonly byteLength: number
+}
+
+interface FileOptions {
+  /** Parameters whose elements are in the file; the others stay inputs. */
+  readonly holds?: (parameter: string) => boolean
+  /** Beside the graph, for whoever opens the file. */
+  readonly metadata?: Readonly<Record<string, string>>
+  readonly producerVersion?: string
   /** Types of the graph's values, when they are known already. */
   readonly types?: ReadonlyMap<string, ValueType>
 }
 
-/** @throws GRAPH_INVALID; SHAPE_MISMATCH when a weight is not of its parameter's type; MODEL_UNSUPPORTED beyond 2 GiB */
-export function toOnnx(graph: Graph, { initializers = {}, types = inferTypes(graph) }: OnnxOptions = {}): Uint8Array {
-  const weights = Object.entries(initializers).filter(([name]) => Object.hasOwn(graph.parameters, name))
-  for (const [name, weight] of weights) checkWeight(name, weight, graph.parameters[name]!)
-  const weightBytes = weights.reduce((sum, [, { data }]) => sum + data.byteLength, 0)
-  if (weightBytes > mostBytes) {
-    throw new EngineError('MODEL_UNSUPPORTED', {
-      what: `An ONNX file with ${weightBytes} bytes of weights`,
-      supported: `One file holds ${mostBytes}.`,
+/** @throws GRAPH_INVALID; MODEL_UNSUPPORTED beyond 2 GiB */
+export function onnxFile(
+  graph: Graph,
+  { holds = () => false, metadata = {}, producerVersion, types = inferTypes(graph) }: FileOptions,
+): OnnxFile {
+  const header = new ProtobufWriter(2 ** 8)
+  header.int(1, irVersion)
+  header.string(2, 'refract')
+  if (producerVersion !== undefined) header.string(3, producerVersion)
+  writeOpset(header, '', opset)
+  for (const domain of new Set(graph.nodes.map(({ op }) => operators[op].domain))) {
+    if (domain !== undefined) writeOpset(header, domain, domainOpsets[domain])
+  }
+  const nodes = new ProtobufWriter()
+  for (const node of graph.nodes) nodes.message(1, () => writeNode(nodes, node))
+  nodes.string(2, graph.name)
+  for (const [name, literal] of Object.entries(graph.constants)) nodes.message(5, () => writeTensor(nodes, name, literal))
+  const parameters = Object.entries(graph.parameters)
+  const held = parameters.filter(([name]) => holds(name)).flatMap(([name, type]) => initializer(name, type))
+  const values = new ProtobufWriter()
+  for (const [name, type] of [...Object.entries(graph.inputs), ...parameters.filter(([name]) => !holds(name))]) {
+    values.message(11, () => writeValue(values, name, type))
+  }
+  for (const name of graph.outputs) values.message(12, () => writeValue(values, name, types.get(name)!))
+  // With the lengths of inner values a runtime sees which of them can share memory. ONNX Runtime's own inference loses the symbols at
+  // the first Reshape, and its search for memory to use again then grows with the square of the graph.
+  for (const name of innerValues(graph)) values.message(13, () => writeValue(values, name, types.get(name)!))
+  const body = [nodes.bytes(), ...held, values.bytes()]
+  header.delimiter(7, lengthOf(body))
+  const trailer = new ProtobufWriter(2 ** 8)
+  for (const [key, value] of Object.entries(metadata)) {
+    trailer.message(14, () => {
+      trailer.string(1, key)
+      trailer.string(2, value)
     })
   }
-  const writer = new ProtobufWriter(weightBytes + 2 ** 16)
-  writer.int(1, irVersion)
-  writer.string(2, 'refract')
-  writeOpset(writer, '', opset)
-  for (const domain of new Set(graph.nodes.map(({ op }) => operators[op].domain))) {
-    if (domain !== undefined) writeOpset(writer, domain, domainOpsets[domain])
+  const parts = [header.bytes(), ...body, trailer.bytes()]
+  const byteLength = lengthOf(parts)
+  if (byteLength > mostBytes) {
+    throw new EngineError('MODEL_UNSUPPORTED', { what: `An ONNX file of ${byteLength} bytes`, supported: `One file holds ${mostBytes}.` })
   }
-  writer.message(7, () => {
-    for (const node of graph.nodes) writer.message(1, () => writeNode(writer, node))
-    writer.string(2, graph.name)
-    for (const [name, literal] of Object.entries(graph.constants)) writer.message(5, () => writeTensor(writer, name, literal))
-    for (const [name, weight] of weights) writer.message(5, () => writeTensor(writer, name, weight))
-    for (const [name, type] of Object.entries(graph.inputs)) writer.message(11, () => writeValue(writer, name, type))
-    for (const [name, type] of Object.entries(graph.parameters)) {
-      if (!Object.hasOwn(initializers, name)) writer.message(11, () => writeValue(writer, name, type))
-    }
-    for (const name of graph.outputs) writer.message(12, () => writeValue(writer, name, types.get(name)!))
-    // With the lengths of inner values a runtime sees which of them can share memory. ONNX Runtime's own inference loses the symbols at
-    // the first Reshape, and its search for memory to use again then grows with the square of the graph.
-    for (const name of innerValues(graph)) writer.message(13, () => writeValue(writer, name, types.get(name)!))
-  })
-  return writer.bytes()
+  return { byteLength, parts }
+}
+
+const lengthOf = (parts: OnnxFile['parts']) => parts.reduce((sum, { byteLength }) => sum + byteLength, 0)
+
+export interface OnnxOptions extends Pick<FileOptions, 'types'> {
+  /** Weights to put into the file, by parameter name; parameters that are not among them stay inputs. */
+  readonly initializers?: Readonly<Record<string, Tensor>>
+}
+
+/** @throws GRAPH_INVALID; SHAPE_MISMATCH when a weight is not of its parameter's type; MODEL_UNSUPPORTED beyond 2 GiB */
+export function toOnnx(graph: Graph, { initializers = {}, types = inferTypes(graph) }: OnnxOptions = {}): Uint8Array {
+  const holds = (name: string) => Object.hasOwn(initializers, name)
+  for (const [name, type] of Object.entries(graph.parameters)) if (holds(name)) checkWeight(name, initializers[name]!, type)
+  const { byteLength, parts } = onnxFile(graph, { types, holds })
+  const bytes = new Uint8Array(byteLength)
+  let at = 0
+  for (const part of parts) {
+    bytes.set('parameter' in part ? bytesOf(initializers[part.parameter]!) : part, at)
+    at += part.byteLength
+  }
+  return bytes
+}
+
+/** A TensorProto whose elements are somebody else's: what stands before them, and their place. */
+function initializer(parameter: string, { dtype, shape }: ValueType): [Uint8Array, WeightPlace] {
+  const byteLength = bytesPerElement[dtype] * elementCount(shape as readonly number[])
+  const tensor = new ProtobufWriter(2 ** 8)
+  writeTensorHead(tensor, parameter, { dtype, shape: shape as readonly number[], byteLength })
+  const head = new ProtobufWriter(2 ** 8)
+  head.delimiter(5, tensor.bytes().length + byteLength)
+  head.raw(tensor.bytes())
+  return [head.bytes(), { parameter, byteLength }]
 }
 
 function writeOpset(writer: ProtobufWriter, domain: string, version: number): void {
@@ -114,11 +169,24 @@ function writeAttribute(
 }
 
 function writeTensor(writer: ProtobufWriter, name: string, { dtype, shape, data }: Tensor): void {
+  writeTensorHead(writer, name, { dtype, shape, byteLength: data.byteLength })
+  writer.raw(bytesOf({ data }))
+}
+
+function writeTensorHead(
+  writer: ProtobufWriter,
+  name: string,
+  { dtype, shape, byteLength }: { readonly dtype: DType; readonly shape: readonly number[]; readonly byteLength: number },
+): void {
   for (const length of shape) writer.int(1, length)
   writer.int(2, onnxDtype[dtype])
   writer.string(8, name)
-  // Raw data is little-endian, as is every machine that Node runs on with a prebuilt backend.
-  writer.data(9, new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+  writer.delimiter(9, byteLength)
+}
+
+/** Raw data is little-endian, as is every machine that Node runs on with a prebuilt backend. */
+function bytesOf({ data }: Pick<Tensor, 'data'>): Uint8Array {
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
 }
 
 function writeValue(writer: ProtobufWriter, name: string, { dtype, shape }: ValueType): void {

@@ -115,6 +115,7 @@ export async function createEngineHost(options: EngineHostOptions): Promise<Engi
     run: (request, signal) => dispatcher.run(request, signal),
     codes: (request, signal) => dispatcher.codes(request, signal),
     analyse: (name, request, signal) => dispatcher.analyse(name, request, signal),
+    exportGraph: (request, signal) => dispatcher.exportGraph(request, signal),
     decoderRows: (request, signal) => dispatcher.decoderRows(request, signal),
     decoderCosines: (request, signal) => dispatcher.decoderCosines(request, signal),
     inspectSae: (source, signal) => dispatcher.inspectSae(source, signal),

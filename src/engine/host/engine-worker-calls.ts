@@ -4,6 +4,7 @@
  */
 
 import type { AnalysisInput, AnalysisName, AnalysisOutput } from '../analyses/analyses.js'
+import type { OnnxFile } from '../graph/to-onnx.js'
 import type { Edit } from '../interventions/edit.js'
 import type { ModelDescription, TowerName } from '../models/model.js'
 import type { SaeDescription } from '../saes/load-sae.js'
@@ -94,6 +95,27 @@ export interface AnalysisCall<Name extends AnalysisName = AnalysisName> {
   readonly input: AnalysisInput<Name>
 }
 
+/** A structure's graph as a file, of a model and SAEs that are loaded. */
+export interface ExportCall {
+  readonly structure: Structure
+  /** Whether the file has the weights in it, or takes them as inputs. */
+  readonly weights: boolean
+  /** Whether the numbers of the edits are in the file, or it takes them as inputs. */
+  readonly operands: 'values' | 'inputs'
+  /** Beside the graph. */
+  readonly metadata: Readonly<Record<string, string>>
+  readonly producerVersion: string
+}
+
+/** Weights by the names by which the graph of a structure knows them. */
+export interface WeightsCall {
+  readonly model: string
+  readonly tower: TowerName
+  /** Of the structure, in order. */
+  readonly saes: readonly string[]
+  readonly names: readonly string[]
+}
+
 export interface EngineWorker {
   /** The first call. @throws DEVICE_UNAVAILABLE */
   start(options: EngineOptions): Promise<EngineInfo>
@@ -113,6 +135,10 @@ export interface EngineWorker {
   /** A member that cannot be run has an error in its place; the others are run. */
   run(batch: Batch): Promise<BatchResult>
   analyse<Name extends AnalysisName>(call: AnalysisCall<Name>): Promise<AnalysisOutput<Name>>
+  /** Without its weights, whose places it names. @throws what `plan` throws, and MODEL_UNSUPPORTED beyond what one file holds */
+  exportGraph(call: ExportCall): Promise<OnnxFile>
+  /** Copies, in order. @throws VALUE_UNKNOWN */
+  readWeights(call: WeightsCall): Promise<readonly Tensor[]>
   /** Rows of the decoder of an SAE that is loaded, `[latents, dOut]`. @throws INPUT_INVALID */
   decoderRows(sae: string, latents: readonly number[]): Promise<Tensor<'float32'>>
   /** Cosines of each row of an SAE's decoder, projected as a model's answer is, with unit vectors `[n, dEmbed]`: `[dSae, n]`. */

@@ -35,6 +35,8 @@ answerCalls<EngineWorker>(threadPort(), {
   drop: async (program) => engine().drop(program),
   run: async (batch) => engine().run(batch),
   analyse: async (call) => engine().analyse(call),
+  exportGraph: async (call) => engine().exportGraph(call),
+  readWeights: async (call) => engine().readWeights(call),
   decoderRows: async (sae, latents) => engine().decoderRows(sae, latents),
   decoderCosines: async (loaded, embeddings) => engine().decoderCosines(loaded, embeddings),
 })

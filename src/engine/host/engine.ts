@@ -10,6 +10,7 @@ import { openWorkbench } from '../analyses/workbench.js'
 import type { Backend, Program, ResidentWeights } from '../backends/backend.js'
 import { EngineError, invariant } from '../errors.js'
 import type { Graph } from '../graph/graph.js'
+import type { OnnxFile } from '../graph/to-onnx.js'
 import { nPositions } from '../hook-points.js'
 import { type BuildTower, builtTowers } from '../interventions/built-towers.js'
 import { describeModel, type LoadedTower, loadModel } from '../models/load.js'
@@ -20,10 +21,11 @@ import { describeSae, loadSae, type SaeDescription } from '../saes/load-sae.js'
 import type { Tensor } from '../tensor.js'
 import type { RowSize } from './analysis-bytes.js'
 import { DecoderReader, type ReadableSae } from './decoder-reader.js'
-import type { AnalysisCall, Batch, BatchResult, EngineWorker, Plan, Structure } from './engine-worker-calls.js'
+import type { AnalysisCall, Batch, BatchResult, EngineWorker, ExportCall, Plan, Structure, WeightsCall } from './engine-worker-calls.js'
+import { exportGraph } from './export-graph.js'
 import { activationBytes, footprint } from './footprint.js'
 import type { ModelSource, SaeSource } from './host.js'
-import { type PlannedStructure, planStructure } from './planned-structure.js'
+import { type PlannedGraph, type PlannedStructure, planStructure } from './planned-structure.js'
 import { toWire } from './remote.js'
 import { runShares, type Share, shareOf } from './run-shares.js'
 
@@ -116,13 +118,8 @@ export class Engine implements Omit<EngineWorker, 'start'> {
   }
 
   async plan(structure: Structure): Promise<Plan> {
-    const model = this.#model(structure.model)
-    const tower = model.towers[structure.tower]
-    if (tower === undefined)
-      throw new EngineError('INPUT_INVALID', { path: 'inputs', problem: `this model has no ${structure.tower} tower` })
-    const configs = structure.saes.map(({ sae }) => this.#sae(sae.key).config)
-    const { planned, graph, types, lengths } = planStructure(tower.builtWith, structure, configs)
-    model.structures.set(structure.key, planned)
+    const { planned, graph, types, lengths } = this.#planned(structure)
+    this.#model(structure.model).structures.set(structure.key, planned)
     if (!this.#programs.has(planned.program)) this.#programs.set(planned.program, { graph, compiled: undefined })
     const { program, couplesRows, needsWholeRequest } = planned
     return { program, couplesRows, needsWholeRequest, estimatedBytes: expectedBytes(graph), ...footprint(graph, types, lengths) }
@@ -175,6 +172,15 @@ export class Engine implements Omit<EngineWorker, 'start'> {
     return analysis.run(bench, input)
   }
 
+  async exportGraph(call: ExportCall): Promise<OnnxFile> {
+    return exportGraph(this.#planned(call.structure), call)
+  }
+
+  async readWeights({ model: key, tower, saes, names }: WeightsCall): Promise<readonly Tensor[]> {
+    const read = await this.#withSaes(this.#model(key).towers[tower]!.weights, saes).read(names)
+    return names.map((name) => read[name]!)
+  }
+
   async decoderRows(sae: string, latents: readonly number[]): Promise<Tensor<'float32'>> {
     return this.#decoders.rows(this.#sae(sae), latents)
   }
@@ -186,6 +192,14 @@ export class Engine implements Omit<EngineWorker, 'start'> {
     const { config, weights } = this.#model(loaded.model).towers.vision!
     const model = { key: loaded.model, config: config as VisionConfig, hasGain: weights.names.has('ln_final.w'), weights }
     return this.#decoders.cosines(model, this.#sae(loaded.sae), embeddings)
+  }
+
+  #planned(structure: Structure): PlannedGraph {
+    const tower = this.#model(structure.model).towers[structure.tower]
+    if (tower === undefined)
+      throw new EngineError('INPUT_INVALID', { path: 'inputs', problem: `this model has no ${structure.tower} tower` })
+    const configs = structure.saes.map(({ sae }) => this.#sae(sae.key).config)
+    return planStructure(tower.builtWith, structure, configs)
   }
 
   #model(key: string): ResidentModel {

@@ -96,6 +96,30 @@ export interface AnalysisRequest<Name extends AnalysisName> {
   readonly input: AnalysisInput<Name>
 }
 
+/** What of a model is taken elsewhere: its graph with edits, what is read of it, and the SAEs that read it. */
+export interface ExportRequest {
+  readonly model: ModelSource
+  readonly tower: TowerName
+  /** Whether the tower's output is among the outputs. */
+  readonly output: boolean
+  readonly read: readonly string[]
+  readonly edits: readonly Edit[]
+  readonly saes: readonly SaeRead[]
+  /** How many inputs a batch has at least: an edit may take the value of another one. */
+  readonly nRows: number
+  /** See ExportCall. */
+  readonly weights: boolean
+  readonly operands: 'values' | 'inputs'
+  readonly metadata: Readonly<Record<string, string>>
+  readonly producerVersion: string
+}
+
+/** An ONNX file that is made while it is read: weights come from memory when their turn comes, and models are brought back for them. */
+export interface ExportedGraph {
+  readonly byteLength: number
+  readonly chunks: AsyncIterable<Uint8Array>
+}
+
 export interface CodesResult {
   /** In the order of the request. */
   readonly codes: readonly Codes[]
@@ -156,6 +180,8 @@ export interface EngineHost {
   codes(request: CodesRequest, signal?: AbortSignal): Promise<CodesResult>
   /** Asks one of the analyses, which takes its turn as a run does. @throws as `run`, and whatever the analysis refuses */
   analyse<Name extends AnalysisName>(name: Name, request: AnalysisRequest<Name>, signal?: AbortSignal): Promise<AnalysisOutput<Name>>
+  /** @throws MODEL_UNSUPPORTED beyond what one file holds; SAE_MISFIT; as `run`, while the chunks are read, too */
+  exportGraph(request: ExportRequest, signal?: AbortSignal): Promise<ExportedGraph>
   /** Rows of an SAE's decoder, `[latents, dOut]`. @throws INPUT_INVALID of a latent that it does not have; as `run` */
   decoderRows(request: { readonly sae: SaeSource; readonly latents: readonly number[] }, signal?: AbortSignal): Promise<Tensor<'float32'>>
   /**

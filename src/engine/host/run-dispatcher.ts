@@ -17,12 +17,15 @@ import { Company } from './company.js'
 import { cosineBytes } from './decoder-reader.js'
 import { type Deferred, deferred } from './deferred.js'
 import type { BatchResult, EngineInfo, EngineWorker, Outcome, Plan, Structure } from './engine-worker-calls.js'
+import { exportChunks } from './export-chunks.js'
 import type {
   AnalysisRequest,
   Codes,
   CodesRequest,
   CodesResult,
   DecoderCosinesRequest,
+  ExportedGraph,
+  ExportRequest,
   ModelSource,
   RunRequest,
   RunResult,
@@ -164,6 +167,20 @@ export class RunDispatcher {
     const read = (worker: Remote<EngineWorker>) =>
       worker.call('analyse', [{ name, model: model.key, saes: saes.map(({ key }) => key), input }]) as Promise<AnalysisOutput<Name>>
     return this.#byItself({ model, saes, what: `The analysis "${name}"`, bytes, read }, signal)
+  }
+
+  async exportGraph(request: ExportRequest, signal?: AbortSignal): Promise<ExportedGraph> {
+    const { model, tower, read: hookPoints, edits, output, saes, nRows, ...how } = request
+    const sources = saes.map(({ sae }) => sae)
+    const about = { model, saes: sources, what: `The graph of "${model.key}"` }
+    const structure = { key: '', model: model.key, tower, read: hookPoints, edits, output, saes, nRows }
+    const makeFile = (worker: Remote<EngineWorker>) => worker.call('exportGraph', [{ structure, ...how }])
+    const file = await this.#byItself({ ...about, bytes: () => exportedGraphBytes, read: makeFile }, signal)
+    const weights = (names: readonly string[], bytes: number) => {
+      const call = { model: model.key, tower, saes: sources.map(({ key }) => key), names }
+      return this.#byItself({ ...about, bytes: () => bytes, read: (worker) => worker.call('readWeights', [call]) }, signal)
+    }
+    return { byteLength: file.byteLength, chunks: exportChunks(file, weights, signal) }
   }
 
   /** Takes its turn in the line as a run does. */
@@ -356,6 +373,8 @@ export class RunDispatcher {
 }
 
 const runId = 'run'
+/** Of a file without its weights, generously. */
+const exportedGraphBytes = 16 * 2 ** 20
 const closing = () => new EngineError('CANCELLED', { why: 'the engine is shutting down' })
 
 function timings(job: Job, { startedAt, load, compile }: Stages, { runMs }: BatchResult): RunResult['timings'] {

@@ -133,7 +133,7 @@ function outcomeOf(
 }
 
 /** The positions that SAEs read and the latents that are chosen of them, the same for every row. @throws POSITION_OUT_OF_RANGE, INPUT_INVALID */
-function selectionFeeds({ fetch: { codes } }: PlannedStructure, saes: readonly SaeRead[]): Record<string, Tensor<'int64'>> {
+export function selectionFeeds({ fetch: { codes } }: PlannedStructure, saes: readonly SaeRead[]): Record<string, Tensor<'int64'>> {
   return Object.fromEntries(
     codes.flatMap(({ positions, latents }, index) => {
       const read = saes[index]!

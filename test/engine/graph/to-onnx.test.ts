@@ -152,7 +152,11 @@ describe('protocol buffers', () => {
     expect(written((writer) => writer.int(16, 1))).toBe('800101')
     expect(written((writer) => writer.float(2, 1))).toBe('150000803f')
     expect(written((writer) => writer.message(1, () => undefined))).toBe('0a00')
-    expect(written((writer) => writer.data(9, Uint8Array.of(1, 2)))).toBe('4a020102')
+    const bytes = (writer: ProtobufWriter) => {
+      writer.delimiter(9, 2)
+      writer.raw(Uint8Array.of(1, 2))
+    }
+    expect(written(bytes)).toBe('4a020102')
   })
 
   test('grow as needed, whatever is nested', () => {

@@ -8,7 +8,16 @@ import type { AnalysisName, AnalysisOutput } from '../../../src/engine/analyses/
 import { EngineError } from '../../../src/engine/errors.js'
 import type { Channel } from '../../../src/engine/host/channel.js'
 import { deferred } from '../../../src/engine/host/deferred.js'
-import type { AnalysisCall, Batch, BatchResult, EngineWorker, Outcome, Structure } from '../../../src/engine/host/engine-worker-calls.js'
+import type {
+  AnalysisCall,
+  Batch,
+  BatchResult,
+  EngineWorker,
+  ExportCall,
+  Outcome,
+  Structure,
+  WeightsCall,
+} from '../../../src/engine/host/engine-worker-calls.js'
 import type { CodesRequest, ModelSource, RunRequest, SaeSource } from '../../../src/engine/host/host.js'
 import { answerCalls, type Methods, toWire } from '../../../src/engine/host/remote.js'
 import type { Edit } from '../../../src/engine/interventions/edit.js'
@@ -131,6 +140,19 @@ export class FakeEngine implements EngineWorker {
     for (const sae of saes) this.#must(this.#loaded, `sae ${sae}`)
     this.#write(`analyse ${name}`)
     return input as AnalysisOutput<Name>
+  }
+
+  /** A byte, a weight of two numbers, a byte, and so on for each hook point that is read. */
+  async exportGraph({ structure }: ExportCall) {
+    this.#must(this.#loaded, structure.model)
+    const parts = structure.read.flatMap((parameter, index) => [Uint8Array.of(index), { parameter, byteLength: 8 }])
+    return { byteLength: 9 * structure.read.length, parts }
+  }
+
+  async readWeights({ model, names }: WeightsCall) {
+    this.#must(this.#loaded, model)
+    this.#write(`weights ${model} ${names.join()}`)
+    return names.map((name) => float32([2], [name.length, 0]))
   }
 
   async run({ model, structure, members, saes }: Batch): Promise<BatchResult> {
