@@ -119,7 +119,7 @@ function makeEdit({ edit, place, technique, operands }: PreparedEdit): MakeEdit 
     const names: Record<string, string> = Object.fromEntries(inputs)
     const masked = technique.needsFinite && isCausalScores(place) ? isMinusInfinity(builder, value) : undefined
     const finite = masked ? builder.op('Where', [masked, builder.constant(float32([], [0])), value]) : value
-    const edited = technique.build(builder, finite, names)
+    const edited = technique.build(builder, finite, names, { edit, place })
     const kept = masked ? builder.op('Where', [masked, value, edited]) : edited
     return builder.op('Where', [names[maskName]!, kept, value])
   }

@@ -31,13 +31,19 @@ export function selectPositions({ positions = 'all' }: Edit, { hookPoint, tower 
   const axis = hookPoint.axes.findIndex((name) => positionAxes.includes(name))
   if (axis < 0) throw refuse(`this hook point has no positions: its axes are ${hookPoint.axes.join(', ')}`)
   const length = hookPoint.shape[axis] as number
+  if (isMask(positions)) {
+    if (positions.length !== length) throw refuse(`the mask has ${positions.length} truth values, and there are ${length} positions`)
+    const indices = positions.flatMap((isChosen, position) => (isChosen ? [position] : []))
+    if (indices.length === 0) throw refuse('the mask chooses no position, so the edit would apply nowhere')
+    return { axis, indices }
+  }
   if (Array.isArray(positions)) {
     const outside = (positions as readonly unknown[]).find((position) => !isIndex(position, length))
     if (typeof outside === 'number')
       throw new EngineError('POSITION_OUT_OF_RANGE', { path: `${path}.positions`, position: outside, length })
     const problem = listProblem(positions, outside)
     if (problem) throw refuse(problem)
-    return { axis, indices: positions }
+    return { axis, indices: positions as readonly number[] }
   }
   if (positions !== 'cls' && positions !== 'patches') throw refuse(`expected "all", "cls", "patches" or a list of whole numbers`)
   if (!isVision(tower.config)) throw refuse(`"${positions}" is for pictures; in a text tower, give indices`)
@@ -83,6 +89,9 @@ function keepOnly(mask: Uint8Array, shape: readonly number[], { axis, indices }:
   const after = elementCount(shape.slice(axis + 1))
   for (let at = 0; at < mask.length; at++) if (!kept.has(Math.floor(at / after) % shape[axis]!)) mask[at] = 0
 }
+
+const isMask = (positions: NonNullable<Edit['positions']>): positions is readonly boolean[] =>
+  Array.isArray(positions) && positions.length > 0 && positions.every((each) => typeof each === 'boolean')
 
 function isIndex(value: unknown, length: number): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) < length

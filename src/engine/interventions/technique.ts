@@ -7,11 +7,23 @@
 
 import type { GraphBuilder } from '../graph/builder.js'
 import type { HookPointInfo, TowerDescription } from '../models/model.js'
+import type { SaeConfig } from '../saes/sae.js'
 import { type ArrayOf, elementCount } from '../tensor.js'
 import type { Edit } from './edit.js'
 
 /** A model's tower with the hook points of the graph at hand (hookPointsOf with the optional ones that it was built with). */
-export type EditedTower = Pick<TowerDescription, 'config' | 'hookPoints'>
+export interface EditedTower extends Pick<TowerDescription, 'config' | 'hookPoints'> {
+  /** What edits of features name by its place. */
+  readonly saes?: readonly EditingSae[]
+}
+
+export interface EditingSae {
+  readonly config: SaeConfig
+  /** Before the names of its parameters in the graph. */
+  readonly prefix: string
+  /** In errors. */
+  readonly name: string
+}
 
 /** Where an edit acts. */
 export interface Place {
@@ -50,8 +62,14 @@ export interface Technique<E extends Edit = Edit> {
    *
    * @param x         the hook point's value
    * @param operands  names of the graph inputs
+   * @param about     of the edit, only what its form says may find its way into the graph
    */
-  build(builder: GraphBuilder, x: string, operands: Readonly<Record<string, string>>): string
+  build(
+    builder: GraphBuilder,
+    x: string,
+    operands: Readonly<Record<string, string>>,
+    about: { readonly edit: E; readonly place: Place },
+  ): string
   /** The formula makes NaN of minus infinity, so that attention scores behind a causal mask must be kept out of it. */
   readonly needsFinite?: true
 }

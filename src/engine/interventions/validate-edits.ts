@@ -5,10 +5,13 @@
 import { EngineError, type Problem } from '../errors.js'
 import { elementCount } from '../tensor.js'
 import { steeringVector } from './add.js'
+import { checkContradictions } from './contradictions.js'
 import type { Edit, PatchSource } from './edit.js'
+import { Findings, type Found } from './findings.js'
 import { selectHeads, selectPositions } from './selection.js'
 import { type EditedTower, lastLength, type Place } from './technique.js'
 import { techniques } from './techniques.js'
+import { checkFeatures } from './validate-features.js'
 
 export interface EditContext {
   /** Inputs of the request; `patch` refers to them. Absent: not known yet, and not checked. */
@@ -20,38 +23,22 @@ export interface EditContext {
 }
 
 /**
- * @throws HOOK_POINT_UNKNOWN, POSITION_OUT_OF_RANGE, SHAPE_MISMATCH, EDIT_INVALID: the first problem's code, with all of them in `problems`
+ * @throws HOOK_POINT_UNKNOWN, POSITION_OUT_OF_RANGE, SHAPE_MISMATCH, SAE_MISFIT, EDIT_INVALID: the first problem's code, with all of them in `problems`
  */
 export function validateEdits(edits: readonly Edit[], tower: EditedTower, context: EditContext = {}): void {
   const { path = 'edits' } = context
   const found = edits.flatMap((edit, index) => problemsOf(edit, tower, { ...context, path: `${path}[${index}]` }))
+  if (found.length === 0) found.push(...contradictionsAmong(edits, tower, path))
   if (found.length === 0) return
   const problems: Problem[] = found.map(({ path: at, error }) => ({ path: at, message: error.message }))
   const first = found[0]!.error
   throw new EngineError(first.code, first.details, problems)
 }
 
-interface Found {
-  readonly path: string
-  readonly error: EngineError
-}
-
-class Findings {
-  readonly found: Found[] = []
-
-  /** Runs a check; what it throws is a problem at `path`. */
-  check(path: string, run: () => void): void {
-    try {
-      run()
-    } catch (error) {
-      if (!(error instanceof EngineError)) throw error
-      this.found.push({ path, error })
-    }
-  }
-
-  refuseIf(isWrong: boolean, path: string, problem: string): void {
-    if (isWrong) this.found.push({ path, error: new EngineError('EDIT_INVALID', { path, problem }) })
-  }
+function contradictionsAmong(edits: readonly Edit[], tower: EditedTower, path: string): readonly Found[] {
+  const findings = new Findings()
+  checkContradictions(edits, tower, { findings, path })
+  return findings.found
 }
 
 function problemsOf(edit: Edit, tower: EditedTower, context: EditContext & { readonly path: string }): Found[] {
@@ -68,13 +55,14 @@ function problemsOf(edit: Edit, tower: EditedTower, context: EditContext & { rea
   const place: Place = { hookPoint, tower }
   findings.check(`${path}.positions`, () => selectPositions(edit, place, path))
   findings.check(`${path}.heads`, () => selectHeads(edit, place, path))
-  checkOperation(edit, place, { findings, path, nInputs: context.nInputs })
+  checkOperation(edit, place, { findings, path, model, nInputs: context.nInputs })
   return findings.found
 }
 
 interface Checking {
   readonly findings: Findings
   readonly path: string
+  readonly model: string
   readonly nInputs: number | undefined
 }
 
@@ -87,7 +75,7 @@ function checkOperation(edit: Edit, place: Place, checking: Checking): void {
         `${path}.unit`,
         `"${String(edit.unit)}" is not a unit; expected "raw" or "norm"`,
       )
-      checkNumber(edit.strength, `${path}.strength`, findings)
+      findings.checkNumber(edit.strength, `${path}.strength`)
       if (checkVector(edit.vector, place, { ...checking, asDirection: edit.unit === 'norm' }) && Number.isFinite(edit.strength)) {
         const overflows = findOdd(steeringVector(edit)) >= 0
         findings.refuseIf(overflows, `${path}.strength`, `${edit.strength} times the vector is more than float32 holds`)
@@ -95,10 +83,10 @@ function checkOperation(edit: Edit, place: Place, checking: Checking): void {
       return
     case 'set':
       if ('vector' in edit) checkVector(edit.vector, place, { ...checking, asDirection: false })
-      else checkNumber(edit.value, `${path}.value`, findings)
+      else findings.checkNumber(edit.value, `${path}.value`)
       return
     case 'scale':
-      checkNumber(edit.strength, `${path}.strength`, findings)
+      findings.checkNumber(edit.strength, `${path}.strength`)
       return
     case 'zero':
       return
@@ -110,10 +98,18 @@ function checkOperation(edit: Edit, place: Place, checking: Checking): void {
       return
     case 'clamp-projection':
       checkVector(edit.vector, place, { ...checking, asDirection: true })
-      checkBounds(edit, checking)
+      findings.checkBounds(edit, path)
       return
     case 'patch':
       checkSource(edit.source, place, checking)
+      return
+    case 'feature-add':
+    case 'feature-set':
+    case 'feature-scale':
+    case 'feature-clamp':
+    case 'feature-ablate':
+    case 'reconstruct':
+      checkFeatures(edit, place, checking)
       return
     default: {
       const { op } = edit satisfies never as { op: string }
@@ -152,18 +148,6 @@ function findOdd(values: Float32Array): number {
 function describeOdd(values: Float32Array): string | undefined {
   const at = findOdd(values)
   return at < 0 ? undefined : `its element ${at} is ${values[at]}; expected finite numbers`
-}
-
-function checkNumber(value: number, path: string, findings: Findings): void {
-  const isFloat32 = typeof value === 'number' && Number.isFinite(Math.fround(value))
-  findings.refuseIf(!isFloat32, path, `it is ${String(value)}; expected a finite float32 number`)
-}
-
-function checkBounds({ min, max }: Extract<Edit, { op: 'clamp-projection' }>, { findings, path }: Checking): void {
-  if (min !== undefined) checkNumber(min, `${path}.min`, findings)
-  if (max !== undefined) checkNumber(max, `${path}.max`, findings)
-  findings.refuseIf(min === undefined && max === undefined, path, 'needs "min", "max" or both')
-  findings.refuseIf(min !== undefined && max !== undefined && min > max, path, `"min" (${min}) is more than "max" (${max})`)
 }
 
 function checkSource(source: PatchSource, { hookPoint }: Place, { findings, path, nInputs }: Checking): void {

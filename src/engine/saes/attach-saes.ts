@@ -99,7 +99,7 @@ function chosenLatents(b: GraphBuilder, { index, prefix, config }: { index: numb
 }
 
 /** `[batch, pos, dIn]`, of a hook point with heads one of them or all side by side. */
-function vectors(b: GraphBuilder, x: string, { headIndex, flattensHeads, dIn }: SaeConfig): string {
+export function vectors(b: GraphBuilder, x: string, { headIndex, flattensHeads, dIn }: SaeConfig): string {
   if (headIndex !== undefined) {
     return b.op('Squeeze', [b.op('Gather', [x, wholes(b, [headIndex])], { axis: 2 }), wholes(b, [2])])
   }

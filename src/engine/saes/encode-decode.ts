@@ -8,9 +8,9 @@ import type { GraphBuilder } from '../graph/builder.js'
 import type { Latents, MakeLatents, SaeSite } from './architectures/architecture.js'
 import { gatedLatents } from './architectures/gated.js'
 import { jumpReluLatents } from './architectures/jumprelu.js'
-import { affine, latentAxes } from './architectures/pre-activations.js'
+import { affine, hookName, latentAxes } from './architectures/pre-activations.js'
 import { standardLatents } from './architectures/standard.js'
-import { add, subtract } from './expressions.js'
+import { add, multiply, subtract } from './expressions.js'
 import { denormalize, type NormalizedInput, normalizeInput } from './normalization.js'
 import type { Architecture, SaeConfig } from './sae.js'
 
@@ -36,14 +36,15 @@ export interface EncoderInput {
 export interface Encoded extends EncoderInput, Latents {}
 
 /** Normalises the input and takes the decoder's bias from it. */
-export function encoderInput(b: GraphBuilder, x: string, config: SaeConfig, { prefix, axes, shift }: SaeSite): EncoderInput {
+export function encoderInput(b: GraphBuilder, x: string, config: SaeConfig, site: SaeSite): EncoderInput {
+  const { prefix, axes, shift } = site
   const normalized = normalizeInput(b, x, config, `${prefix}input_scale`)
   const shifted = config.subtractsDecoderBias
     ? subtract(b, normalized.value, shift?.value ?? b.parameter(`${prefix}b_dec`, [config.dIn]))
     : normalized.value
   // An input of the graph, or a hook point of a model, is not this one.
   const own = shifted === x ? b.op('Identity', [x]) : shifted
-  return { x, normalized, saeIn: b.hook(`${prefix}hook_sae_in`, axes, own) }
+  return { x, normalized, saeIn: b.hook(hookName(site, 'hook_sae_in'), axes, own) }
 }
 
 /**
@@ -58,7 +59,7 @@ export function latentsOfInput(b: GraphBuilder, { saeIn }: EncoderInput, config:
 export function encode(b: GraphBuilder, x: string, config: SaeConfig, site: SaeSite): Encoded {
   const input = encoderInput(b, x, config, site)
   const latents = latentsOfInput(b, input, config, site)
-  return { ...input, ...latents, latentActs: b.hook(`${site.prefix}hook_hidden_post`, latentAxes(site), latents.latentActs) }
+  return { ...input, ...latents, latentActs: b.hook(hookName(site, 'hook_hidden_post'), latentAxes(site), latents.latentActs) }
 }
 
 /**
@@ -69,8 +70,30 @@ export function encode(b: GraphBuilder, x: string, config: SaeConfig, site: SaeS
 export function decode(b: GraphBuilder, latentActs: string, from: EncoderInput, config: SaeConfig, site: SaeSite): string {
   const weight = b.parameter(`${site.prefix}W_dec`, [config.dSae, config.dOut])
   const product = affine(b, latentActs, { weight, bias: outputBias(b, config, site), site })
-  const out = b.hook(`${site.prefix}hook_sae_out`, site.axes, product)
+  const out = b.hook(hookName(site, 'hook_sae_out'), site.axes, product)
   return finish(b, out, from, config, site)
+}
+
+/**
+ * How the reconstruction changes when some latents do, `[batch, pos, dOut]`: decode(z + change) - decode(z), of which only the rows of
+ * those latents are needed, because decoding is linear.
+ *
+ * @param change  `[batch, pos, n]`; an axis `pos` of length 1 stands for every token
+ * @param from    what `encoderInput` made of the tokens
+ * @param chosen  int64 `[batch, n]`
+ */
+export function decodeChange(
+  b: GraphBuilder,
+  change: string,
+  { from, chosen }: { readonly from: EncoderInput; readonly chosen: string },
+  { transcoder, dSae, dOut }: SaeConfig,
+  { prefix }: SaeSite,
+): string {
+  const rows = b.op('Gather', [b.parameter(`${prefix}W_dec`, [dSae, dOut]), chosen], { axis: 0 })
+  const changed = b.op('MatMul', [change, rows])
+  const { scale } = from.normalized
+  const isUndone = scale !== undefined && (transcoder === undefined || transcoder.denormalizes)
+  return isUndone ? multiply(b, changed, scale) : changed
 }
 
 /** What is added after the decoder: `b_dec`, and of a transcoder a bias of its own. */

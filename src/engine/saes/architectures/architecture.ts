@@ -8,6 +8,13 @@ import type { SaeConfig } from '../sae.js'
 export interface SaeSite {
   /** Before the names of its parameters and hook points: `''`, or `blocks.9.hook_resid_post.`. */
   readonly prefix: string
+  /** Before the names of its hook points, where it has others: of an SAE that stands in a graph more than once. */
+  readonly hooks?: string
+  /**
+   * Of `x` `[batch, pos, dIn]`: only these latents of each row of the batch are encoded, int64 `[batch, n]`. The latents are then
+   * `[batch, pos, n]`. Not for `topk`, whose latents depend on one another.
+   */
+  readonly chosen?: string
   /** Of what it reads; the last axis is encoded. */
   readonly axes: readonly Axis[]
   /** Tokens of a training batch. Given, `batch-topk` selects over the batch; otherwise by its learned threshold. */

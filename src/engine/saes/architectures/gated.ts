@@ -7,12 +7,12 @@
 import { above, literal, multiply } from '../expressions.js'
 import { activateLatents } from './activations.js'
 import type { MakeLatents } from './architecture.js'
-import { encoderAffine } from './pre-activations.js'
+import { encoderAffine, latentParameter } from './pre-activations.js'
 
 export const gatedLatents: MakeLatents = (b, saeIn, config, site) => {
   const { dIn, dSae } = config
-  const vector = (name: string) => b.parameter(`${site.prefix}${name}`, [dSae])
-  const weight = b.parameter(`${site.prefix}W_enc`, [dIn, dSae])
+  const vector = (name: string) => latentParameter(b, name, [dSae], site)
+  const weight = latentParameter(b, 'W_enc', [dIn, dSae], site)
   const gatePre = encoderAffine(b, saeIn, weight, vector('b_gate'), site)
   // saeIn (W_enc * exp(r_mag)): the weights are scaled and not the product, as the libraries do.
   const magnitudeWeight = multiply(b, weight, b.op('Exp', [vector('r_mag')]))

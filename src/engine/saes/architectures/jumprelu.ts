@@ -5,9 +5,9 @@
 
 import { keepAbove } from './activations.js'
 import type { MakeLatents } from './architecture.js'
-import { hiddenPre } from './pre-activations.js'
+import { hiddenPre, latentParameter } from './pre-activations.js'
 
 export const jumpReluLatents: MakeLatents = (b, saeIn, config, site) => {
   const pre = hiddenPre(b, saeIn, config, site)
-  return { pre, latentActs: keepAbove(b, pre, b.parameter(`${site.prefix}threshold`, [config.dSae])) }
+  return { pre, latentActs: keepAbove(b, pre, latentParameter(b, 'threshold', [config.dSae], site)) }
 }

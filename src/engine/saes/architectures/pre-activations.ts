@@ -1,6 +1,7 @@
 /** The linear part of an encoder. */
 
 import type { GraphBuilder } from '../../graph/builder.js'
+import { wholes } from '../expressions.js'
 import type { SaeConfig } from '../sae.js'
 import type { SaeSite } from './architecture.js'
 
@@ -17,9 +18,22 @@ export function encoderAffine(b: GraphBuilder, saeIn: string, weight: string, bi
   return affine(b, saeIn, { weight, bias: site.shift ? b.op('Add', [bias, site.shift.makeUp(weight)]) : bias, site })
 }
 
+/**
+ * A parameter of the encoder, whose last axis is the latents: of those that the site chooses, `[batch, dIn, n]` or `[batch, 1, n]`, where it
+ * chooses.
+ */
+export function latentParameter(b: GraphBuilder, name: string, shape: readonly number[], { prefix, chosen }: SaeSite): string {
+  const whole = b.parameter(`${prefix}${name}`, shape)
+  if (chosen === undefined) return whole
+  const ofLatents = b.op('Gather', [whole, chosen], { axis: shape.length - 1 })
+  return shape.length === 1 ? b.op('Unsqueeze', [ofLatents, wholes(b, [1])]) : b.op('Transpose', [ofLatents], { perm: [1, 0, 2] })
+}
+
 /** `hook_hidden_pre`: saeIn W_enc + b_enc. */
 export function hiddenPre(b: GraphBuilder, saeIn: string, { dIn, dSae }: SaeConfig, site: SaeSite): string {
-  const weight = b.parameter(`${site.prefix}W_enc`, [dIn, dSae])
-  const bias = b.parameter(`${site.prefix}b_enc`, [dSae])
-  return b.hook(`${site.prefix}hook_hidden_pre`, latentAxes(site), encoderAffine(b, saeIn, weight, bias, site))
+  const weight = latentParameter(b, 'W_enc', [dIn, dSae], site)
+  const bias = latentParameter(b, 'b_enc', [dSae], site)
+  return b.hook(hookName(site, 'hook_hidden_pre'), latentAxes(site), encoderAffine(b, saeIn, weight, bias, site))
 }
+
+export const hookName = ({ prefix, hooks = prefix }: SaeSite, name: string) => `${hooks}${name}`
