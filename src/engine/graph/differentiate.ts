@@ -13,7 +13,7 @@ import { GraphEditor } from './graph-editor.js'
 import { attributesOf, type Types } from './infer.js'
 import type { GradientCall } from './operator.js'
 import { operators } from './operators.js'
-import { bringIntoPath } from './write-out.js'
+import { bringIntoPath, writeOutEach } from './write-out.js'
 
 export interface DifferentiateOptions {
   /** Of the outputs' names; another one than the default where a graph is differentiated twice. */
@@ -45,7 +45,9 @@ export function differentiate(
 ): Graph {
   const editor = new GraphEditor(graph)
   const targets = resolveTargets(graph, editor.types, { of, withRespectTo, prefix })
-  const needed = ancestors(graph.nodes, of)
+  const onTheWay = ancestors(graph.nodes, of)
+  writeOutEach(editor, ({ op, outputs }) => operators[op].gradient === 'body' && outputs.some((output) => onTheWay.has(output)))
+  const needed = ancestors(editor.graph().nodes, of)
   for (const value of [...targets.values()].flat()) bringIntoPath(editor, value, needed)
   const active = dependents(editor.graph().nodes, { on: [...targets.values()].flat(), types: editor.types, stopAt: new Set(stopAt) })
   giveGradientOutputs(editor, ({ inputs, outputs }) => inputs.some((at) => active.has(at)) && outputs.some((at) => needed.has(at)))
@@ -118,7 +120,7 @@ function dependents(
   const isFloat = (value: string) => types.get(value)!.dtype.startsWith('float') && !types.get(value)!.shape.includes(0)
   const active = new Set(on.filter(isFloat))
   for (const { op, inputs, outputs } of nodes) {
-    if (operators[op].gradient === 'none' || !inputs.some((input) => active.has(input))) continue
+    if (typeof operators[op].gradient !== 'function' || !inputs.some((input) => active.has(input))) continue
     for (const output of outputs) if (isFloat(output) && !stopAt.has(output)) active.add(output)
   }
   return active
@@ -167,7 +169,7 @@ interface Pass {
 
 function passBack(node: Node, { nodes, gradients, active, types }: Pass): void {
   const { gradient } = operators[node.op]
-  if (gradient === 'none' || !node.inputs.some((input) => active.has(input))) return
+  if (typeof gradient !== 'function' || !node.inputs.some((input) => active.has(input))) return
   const ofOutputs = node.outputs.map((output) => gradients.of(output))
   if (ofOutputs.every((of) => of === undefined)) return
   const call: GradientCall = {

@@ -1,4 +1,4 @@
-/** The closed vocabulary of operators, by their ONNX names. `operators.ts` has a row for each. */
+/** The closed vocabulary of operators, by their ONNX names, and those of our own. `operators.ts` has a row for each. */
 export const opNames = [
   // elementwise
   'Identity',
@@ -64,6 +64,8 @@ export const opNames = [
   'GatherElements',
   'ScatterElements',
   'ScatterND',
+  // updates
+  'AdamUpdate',
 ] as const
 
 export type OpName = (typeof opNames)[number]

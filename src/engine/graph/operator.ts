@@ -65,8 +65,8 @@ export interface GradientCall extends NamedCall {
 export type GradientRule = (builder: GradientBuilder, call: GradientCall) => readonly (string | undefined)[]
 
 export interface Operator {
-  /** Who defines it; absent: ONNX. */
-  readonly domain?: 'com.microsoft'
+  /** Who defines it; absent: ONNX. `refract`: this row does, and it has a body, which is what runtimes of ONNX are given (write-out.ts). */
+  readonly domain?: 'com.microsoft' | 'refract'
   /** Fewest and most inputs; those past the fewest are optional. */
   readonly inputs: readonly [min: number, max: number]
   readonly outputs: readonly [min: number, max: number]
@@ -82,8 +82,8 @@ export interface Operator {
   readonly body?: (builder: BodyBuilder, call: NamedCall) => readonly string[]
   /** For an operator with one input: the operator that undoes it. */
   readonly inverse?: OpName
-  /** Reverse mode (differentiate.ts); `none`: the result is piecewise constant, or not of floats. */
-  readonly gradient: GradientRule | 'none'
+  /** Reverse mode (differentiate.ts); `none`: the result is piecewise constant, or not of floats; `body`: its body's, which takes its place. */
+  readonly gradient: GradientRule | 'none' | 'body'
   /** How many outputs the gradient rule reads; a node that has fewer is given them. */
   readonly gradientOutputs?: number
 }

@@ -1,5 +1,5 @@
 /**
- * A graph as an ONNX model file: the bytes of a `ModelProto`.
+ * A graph as an ONNX model file: the bytes of a `ModelProto`. Operators of our own are written out (write-out.ts).
  * @see https://github.com/onnx/onnx/blob/main/onnx/onnx.proto (field numbers), https://onnx.ai/onnx/repo-docs/IR.html
  */
 
@@ -11,6 +11,7 @@ import { onnxDtype } from './onnx-dtypes.js'
 import { domainOpsets, operators, opset } from './operators.js'
 import { ProtobufWriter } from './protobuf-writer.js'
 import type { Attribute, ValueType } from './value-type.js'
+import { writeOutOwn } from './write-out.js'
 
 /** The version of the file format that came with operator set 20. */
 const irVersion = 9
@@ -43,17 +44,16 @@ interface FileOptions {
 }
 
 /** @throws GRAPH_INVALID; MODEL_UNSUPPORTED beyond 2 GiB */
-export function onnxFile(
-  graph: Graph,
-  { holds = () => false, metadata = {}, producerVersion, types = inferTypes(graph) }: FileOptions,
-): OnnxFile {
+export function onnxFile(given: Graph, { holds = () => false, metadata = {}, producerVersion, types: known }: FileOptions): OnnxFile {
+  const graph = writeOutOwn(given)
+  const types = graph === given && known ? known : inferTypes(graph)
   const header = new ProtobufWriter(2 ** 8)
   header.int(1, irVersion)
   header.string(2, 'refract')
   if (producerVersion !== undefined) header.string(3, producerVersion)
   writeOpset(header, '', opset)
   for (const domain of new Set(graph.nodes.map(({ op }) => operators[op].domain))) {
-    if (domain !== undefined) writeOpset(header, domain, domainOpsets[domain])
+    if (domain !== undefined && domain !== 'refract') writeOpset(header, domain, domainOpsets[domain])
   }
   const nodes = new ProtobufWriter()
   for (const node of graph.nodes) nodes.message(1, () => writeNode(nodes, node))
@@ -81,7 +81,10 @@ export function onnxFile(
   const parts = [header.bytes(), ...body, trailer.bytes()]
   const byteLength = lengthOf(parts)
   if (byteLength > mostBytes) {
-    throw new EngineError('MODEL_UNSUPPORTED', { what: `An ONNX file of ${byteLength} bytes`, supported: `One file holds ${mostBytes}.` })
+    throw new EngineError('MODEL_UNSUPPORTED', {
+      what: `An ONNX file of ${byteLength} bytes`,
+      supported: `A file holds ${mostBytes}; leave the weights out of it.`,
+    })
   }
   return { byteLength, parts }
 }
@@ -94,10 +97,10 @@ export interface OnnxOptions extends Pick<FileOptions, 'types'> {
 }
 
 /** @throws GRAPH_INVALID; SHAPE_MISMATCH when a weight is not of its parameter's type; MODEL_UNSUPPORTED beyond 2 GiB */
-export function toOnnx(graph: Graph, { initializers = {}, types = inferTypes(graph) }: OnnxOptions = {}): Uint8Array {
+export function toOnnx(graph: Graph, { initializers = {}, types }: OnnxOptions = {}): Uint8Array {
   const holds = (name: string) => Object.hasOwn(initializers, name)
   for (const [name, type] of Object.entries(graph.parameters)) if (holds(name)) checkWeight(name, initializers[name]!, type)
-  const { byteLength, parts } = onnxFile(graph, { types, holds })
+  const { byteLength, parts } = onnxFile(graph, { ...(types && { types }), holds })
   const bytes = new Uint8Array(byteLength)
   let at = 0
   for (const part of parts) {

@@ -5,11 +5,13 @@
  * result, and the hook point `ln1.hook_scale` is the reciprocal of that. Reading it is free. Before it is edited, the operator is written
  * out by its body, so that the result is computed from 1 / scale, and 1 / scale is computed from the hook point: the edit then reaches
  * the result, as it does where every step has a name (ViT-Prisma, TransformerLens).
+ *
+ * Operators of our own are written out, too, for those who do not have them.
  */
 
 import { EngineError, invariant } from '../errors.js'
-import type { Node } from './graph.js'
-import type { GraphEditor } from './graph-editor.js'
+import type { Graph, Node } from './graph.js'
+import { GraphEditor } from './graph-editor.js'
 import { callOf } from './infer.js'
 import { operators } from './operators.js'
 
@@ -31,6 +33,20 @@ export function bringIntoPath(editor: GraphEditor, value: string, needed?: Reado
   writeOut(editor, chain.fused)
   detour(editor, chain.undone)
   return true
+}
+
+/** The graph in operators that runtimes of ONNX have: the same graph, when it has no others. @throws GRAPH_INVALID */
+export function writeOutOwn(graph: Graph): Graph {
+  const isOwn = ({ op }: Node) => operators[op].domain === 'refract'
+  if (!graph.nodes.some(isOwn)) return graph
+  const editor = new GraphEditor(graph)
+  writeOutEach(editor, isOwn)
+  return editor.graph()
+}
+
+/** Replaces nodes by the bodies of their operators. */
+export function writeOutEach(editor: GraphEditor, isWrittenOut: (node: Node) => boolean): void {
+  for (const node of editor.graph().nodes.filter(isWrittenOut)) writeOut(editor, node)
 }
 
 /**

@@ -130,6 +130,24 @@ const reducedInt = (): OperatorCase[] => [
   { title: 'int64', inputs: [i64([3, 4]), whole(0)] },
 ]
 
+const f32Scalar = (value: number) => tensor('float32', [], Float32Array.of(value))
+
+const adam = { nOutputs: 3, attributes: { beta1: 0.9, beta2: 0.999 } }
+
+/** Parameter, gradient, both moments, and the numbers of the step. */
+function adamInputs(
+  make: (shape: readonly number[], seed: number) => Tensor,
+  shape: readonly number[],
+  numbers: { readonly rate: number; readonly epsilon: number; readonly decay?: number },
+): Tensor[] {
+  const [p, g, m, v] = [1, 2, 3, 4].map((seed) => make(shape, seed)) as [Tensor, Tensor, Tensor, Tensor]
+  const scalars = Object.values(numbers).map((value) =>
+    p.dtype === 'float64' ? tensor('float64', [], Float64Array.of(value)) : f32Scalar(value),
+  )
+  const squares = { ...v, data: (v.data as Float32Array).map((x) => x * x) } as Tensor
+  return [p, g, m, squares, ...scalars]
+}
+
 const everyDtype = (): Tensor[] => [f32([2, 3]), f64([2, 3]), i32([2, 3]), i64([2, 3]), u8([2, 3]), bool([2, 3])]
 
 // --- the cases
@@ -450,5 +468,18 @@ export const operatorCases: Readonly<Record<OpName, readonly OperatorCase[]>> = 
     { title: 'one', inputs: [f32([4, 2], 1), int64([1], [3]), f32([2], 2)] },
     { title: 'int64', inputs: [i64([4], 1), int64([2, 1], [3, 1]), i64([2], 2)] },
     { title: 'float64, added', inputs: [f64([4, 2], 1), int64([2, 1], [3, 3]), f64([2, 2], 2)], attributes: { reduction: 'add' } },
+  ],
+  AdamUpdate: [
+    { title: 'with decay', inputs: adamInputs(f32, [3, 5], { rate: 0.01, epsilon: 1e-3, decay: 0.9 }), ...adam },
+    { title: 'without decay', inputs: adamInputs(f32, [7, 33], { rate: 0.01, epsilon: 1e-8 }), ...adam },
+    { title: 'other factors', inputs: adamInputs(f32, [6], { rate: 2, epsilon: 0.1 }), nOutputs: 3, attributes: { beta1: 0, beta2: 0.5 } },
+    { title: 'a scalar', inputs: adamInputs(f32, [], { rate: 0.1, epsilon: 1e-8 }), ...adam },
+    { title: 'nothing', inputs: adamInputs(f32, [2, 0], { rate: 0.1, epsilon: 1e-8 }), ...adam },
+    { title: 'float64', inputs: adamInputs(f64, [4, 2], { rate: 0.1, epsilon: 1e-8, decay: 0.99 }), ...adam },
+    {
+      title: 'a gradient of 0, a huge one and none',
+      inputs: [values(1, 2, 3), values(0, 1e15, Number.NaN), values(0, 0, 1), values(0, 0, 1), ...[0.1, 1e-8].map((x) => f32Scalar(x))],
+      ...adam,
+    },
   ],
 }

@@ -355,4 +355,19 @@ export const gradientCases: Readonly<Partial<Record<OpName, readonly GradientCas
       symbols: [undefined, ['batch'], ['batch']],
     },
   ],
+  AdamUpdate: [
+    {
+      title: 'with decay',
+      inputs: [f64([2, 3], 1), f64([2, 3], 2), f64([2, 3], 3), positive([2, 3], 4), number(0.1), number(0.2), number(0.9)],
+      attributes: { beta1: 0.9, beta2: 0.75 },
+      nOutputs: 3,
+    },
+    {
+      title: 'without decay, a symbolic axis',
+      inputs: [f64([3], 1), f64([3], 2), f64([3], 3), positive([3], 4), number(0.5), number(0.2)],
+      attributes: { beta1: 0.5, beta2: 0.25 },
+      symbols: [['rows'], ['rows'], ['rows'], ['rows']],
+      nOutputs: 3,
+    },
+  ],
 }

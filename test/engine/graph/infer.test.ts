@@ -264,6 +264,8 @@ describe('what does not fit is refused, with the reason', () => {
         'do not multiply',
       ],
       ['Gemm', [[2, 3], [3, 4], [3]], {}, 'does not broadcast'],
+      ['AdamUpdate', [[2], [3], [2], [2], [], []], { beta1: 0.9, beta2: 0.999 }, 'its gradient and moments must be too, not [3]'],
+      ['AdamUpdate', [[2], [2], [2], [2], [1], []], { beta1: 0.9, beta2: 0.999 }, 'must be scalars'],
       [
         'Conv',
         [
@@ -354,7 +356,7 @@ describe('what does not fit is refused, with the reason', () => {
       ['ScatterElements', [[5], { dtype: 'int64', shape: [2] }, [3]], {}, 'with updates'],
     ]),
   )('$title', ({ op, operands, attributes, expected: reason }) => {
-    const nOutputs = op === 'TopK' || op === 'Split' ? 2 : 1
+    const nOutputs = op === 'AdamUpdate' ? 3 : op === 'TopK' || op === 'Split' ? 2 : 1
     const problems = findProblems(graphOf(op, operands, attributes, nOutputs))
     expect(problems).toHaveLength(1)
     expect(problems[0]!.message).toContain(reason)

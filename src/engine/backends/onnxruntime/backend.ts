@@ -2,7 +2,8 @@
  * ONNX Runtime as a backend: a graph becomes an ONNX model in memory and a session; weights are fed by name at each run.
  *
  * The session runs the graph as it is written (level `disabled`): our graphs are built of the operators that are fast, so nothing was
- * gained by letting it rewrite them, and reading a value can then never move another. See docs/decisions/0001-onnxruntime-session.md.
+ * gained by letting it rewrite them, and reading a value can then never move another. See docs/decisions/0001-onnxruntime-session.md. What an
+ * optimizer does to the weights at the end of a training step, this process computes itself (host-nodes.ts).
  *
  * A thread that uses it must not be terminated while a call is under way: the native code then fails to throw and ends the whole process.
  * Between calls it may be.
@@ -19,6 +20,7 @@ import { CombinedWeights } from './combined-weights.js'
 import { type Device, type ExecutionProvider, executionProviders } from './execution-providers.js'
 import { backendFailure } from './failures.js'
 import type { FeedableWeights } from './feedable-weights.js'
+import { divide } from './host-nodes.js'
 import { OnnxRuntimeProgram } from './program.js'
 
 export interface OnnxRuntimeOptions {
@@ -51,11 +53,14 @@ export async function createOnnxRuntimeBackend({
     async compile(graph, { workspace = 'freed' } = {}) {
       const options = sessionOptions(provider, { intraOpThreads, workspace })
       const types = validate(graph)
-      const model = toOnnx(graph, { types })
+      const { inSession, hostNodes } = divide(graph)
+      if (inSession === undefined) return new OnnxRuntimeProgram({ ort, graph, hostNodes, bytes: estimateBytes(graph, 0), isResident })
+      const model = toOnnx(inSession, { types })
       const session = await ort.InferenceSession.create(model, options).catch((error: unknown) => {
         throw backendFailure(error, `compiling "${graph.name}"`)
       })
-      return new OnnxRuntimeProgram({ ort, graph, session, bytes: estimateBytes(graph, model.length), isResident })
+      const part = { session, graph: inSession }
+      return new OnnxRuntimeProgram({ ort, graph, part, hostNodes, bytes: estimateBytes(graph, model.length), isResident })
     },
     async upload(weights) {
       const resident = provider.upload(ort, weights)

@@ -49,6 +49,18 @@ export class CombinedWeights implements FeedableWeights {
     }
   }
 
+  hold(): () => void {
+    const releases = this.#parts.map(({ weights }) => (weights as FeedableWeights).hold())
+    return () => {
+      for (const release of releases) release()
+    }
+  }
+
+  isWritable(combined: string): boolean {
+    const found = this.#found.get(combined)
+    return found !== undefined && (found.part.weights as FeedableWeights).isWritable(found.name)
+  }
+
   async read(names: readonly string[]): Promise<Record<string, Tensor>> {
     checkRead(names, this.names)
     const entries = names.map(async (name) => {

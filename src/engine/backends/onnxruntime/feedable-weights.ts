@@ -10,4 +10,8 @@ export interface FeedableWeights extends ResidentWeights {
   feeds(graph: Graph): Readonly<Record<string, Ort.Tensor>>
   /** Takes what a run made as its own. Of a tensor that does not fit its weight, none is taken. @throws INPUT_INVALID, SHAPE_MISMATCH */
   write(values: Readonly<Record<string, Ort.Tensor>>): void
+  /** Says that a run reads these weights, until what is returned is called. */
+  hold(): () => void
+  /** Whether a run that holds them may write to the array of one: nobody was given it, uploaded it or reads it in another run. */
+  isWritable(name: string): boolean
 }

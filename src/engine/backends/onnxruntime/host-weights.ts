@@ -17,6 +17,9 @@ export class HostWeights implements FeedableWeights {
   #ortTensors: Map<string, Ort.Tensor>
   /** By graph, so that a run of a known program checks and collects nothing. */
   #feeds = new WeakMap<Graph, Readonly<Record<string, Ort.Tensor>>>()
+  /** Those whose array a run made: nobody else has it. */
+  readonly #own = new Set<string>()
+  #nHolders = 0
   #isDisposed = false
 
   constructor(ort: typeof Ort, weights: Readonly<Record<string, Tensor>>) {
@@ -42,8 +45,8 @@ export class HostWeights implements FeedableWeights {
   }
 
   /**
-   * The arrays that the run made take the place of those there were; nothing is copied here. (They are fresh memory each time: the binding
-   * copies every output, one that was preallocated as well, so that buffers of our own would save nothing.)
+   * The arrays that the run made take the place of those there were; nothing is copied here. (Those of a session are fresh memory each time:
+   * the binding copies every output, one that was preallocated as well, so that buffers of our own would save nothing.)
    */
   write(values: Readonly<Record<string, Ort.Tensor>>): void {
     invariant(!this.#isDisposed, 'weights are written to after they were disposed of')
@@ -52,8 +55,20 @@ export class HostWeights implements FeedableWeights {
     for (const [name, value, tensor] of written) {
       this.#tensors.set(name, tensor)
       this.#ortTensors.set(name, value)
+      this.#own.add(name)
     }
     this.#feeds = new WeakMap()
+  }
+
+  hold(): () => void {
+    this.#nHolders++
+    return () => {
+      this.#nHolders--
+    }
+  }
+
+  isWritable(name: string): boolean {
+    return this.#own.has(name) && this.#nHolders === 1
   }
 
   async read(names: readonly string[]): Promise<Record<string, Tensor>> {

@@ -1,19 +1,22 @@
-/** A compiled graph: one ONNX Runtime session, fed with weights by name. */
+/** A compiled graph: one ONNX Runtime session, fed with weights by name, and the nodes that this process computes after it. */
 
 import type * as Ort from 'onnxruntime-node'
 import { invariant } from '../../errors.js'
-import type { Graph } from '../../graph/graph.js'
+import type { Graph, Node } from '../../graph/graph.js'
 import type { Tensor } from '../../tensor.js'
 import type { Program, WriteBack } from '../backend.js'
 import { checkFetch, checkInputs, checkWriteBack } from '../feeds.js'
 import { backendFailure } from './failures.js'
 import type { FeedableWeights } from './feedable-weights.js'
+import { startHostRun } from './host-run.js'
 import { fromOrt, toOrt } from './host-weights.js'
 
 export interface CompiledSession {
   readonly ort: typeof Ort
   readonly graph: Graph
-  readonly session: Ort.InferenceSession
+  /** What the session runs: of the graph, all but the `hostNodes`. Undefined: nothing. */
+  readonly part?: { readonly session: Ort.InferenceSession; readonly graph: Graph }
+  readonly hostNodes: readonly Node[]
   readonly bytes: number
   /** True for weights that the same device holds. */
   readonly isResident: (weights: unknown) => weights is FeedableWeights
@@ -32,21 +35,53 @@ export class OnnxRuntimeProgram implements Program {
   }
 
   async run({ inputs, weights, fetch, writeBack = {} }: Parameters<Program['run']>[0]): Promise<Record<string, Tensor>> {
-    const { ort, graph, session, isResident } = this.#compiled
+    const { ort, graph, hostNodes, isResident } = this.#compiled
     invariant(!this.#isDisposed, `program "${graph.name}" is run after it was disposed of`)
     invariant(isResident(weights), 'weights are run where they were not uploaded to')
     checkFetch(graph, this.#outputs, fetch)
     checkWriteBack(graph, writeBack, { outputs: this.#outputs, weights: weights.names })
     checkInputs(graph, inputs)
-    const feeds: Record<string, Ort.Tensor> = { ...weights.feeds(graph) }
-    for (const name of Object.keys(inputs)) feeds[name] = toOrt(ort, inputs[name]!)
+    const fed = weights.feeds(graph)
     const wanted = new Set([...fetch, ...Object.values(writeBack)])
     if (wanted.size === 0) return {}
-    const fetched = await session.run(feeds, [...wanted]).catch((error: unknown) => {
+    const nodes = hostNodes.filter(({ outputs }) => outputs.some((output) => wanted.has(output)))
+    const takers = onlyTakers({ fetch, writeBack })
+    const release = weights.hold()
+    try {
+      const made = await this.#runSession({ inputs, fed }, new Set([...wanted, ...nodes.flatMap((node) => node.inputs)]))
+      const host = startHostRun(nodes, {
+        valueNamed: (name) => {
+          if (Object.hasOwn(graph.inputs, name)) return inputs[name]!
+          if (Object.hasOwn(graph.constants, name)) return graph.constants[name]!
+          return fromOrt(Object.hasOwn(fed, name) ? fed[name]! : made[name]!)
+        },
+        isReplaced: (output, input) => Object.hasOwn(fed, input) && takers.get(output) === input && weights.isWritable(input),
+      })
+      for (const [name, value] of Object.entries(host.made)) made[name] = toOrt(ort, value)
+      const replaced = Object.entries(writeBack).filter(([, output]) => !host.inPlace.has(output))
+      if (replaced.length > 0) weights.write(this.#written(made, { fetch, writeBack: Object.fromEntries(replaced) }))
+      host.finish()
+      return Object.fromEntries(fetch.map((name) => [name, fromOrt(made[name]!)]))
+    } finally {
+      release()
+    }
+  }
+
+  /** Those of the values that the session makes. */
+  async #runSession(
+    { inputs, fed }: { inputs: Readonly<Record<string, Tensor>>; fed: Readonly<Record<string, Ort.Tensor>> },
+    values: ReadonlySet<string>,
+  ): Promise<Record<string, Ort.Tensor>> {
+    const { ort, graph, part } = this.#compiled
+    const asked = part?.graph.outputs.filter((output) => values.has(output)) ?? []
+    if (part === undefined || asked.length === 0) return {}
+    const feeds: Record<string, Ort.Tensor> = {}
+    for (const name of Object.keys(part.graph.parameters)) feeds[name] = fed[name]!
+    for (const name of Object.keys(inputs)) feeds[name] = toOrt(ort, inputs[name]!)
+    const made = await part.session.run(feeds, asked).catch((error: unknown) => {
       throw backendFailure(error, `running "${graph.name}"`)
     })
-    if (Object.keys(writeBack).length > 0) weights.write(this.#written(fetched, { fetch, writeBack }))
-    return Object.fromEntries(fetch.map((name) => [name, fromOrt(fetched[name]!)]))
+    return { ...made }
   }
 
   /** What each weight becomes, in an array of its own: copied where the caller or another weight gets the output, too. */
@@ -71,6 +106,18 @@ export class OnnxRuntimeProgram implements Program {
   async dispose(): Promise<void> {
     if (this.#isDisposed) return
     this.#isDisposed = true
-    await this.#compiled.session.release()
+    await this.#compiled.part?.session.release()
   }
+}
+
+/** The outputs that go to one weight and to nobody else, each with that weight. */
+function onlyTakers({ fetch, writeBack }: { fetch: readonly string[]; writeBack: WriteBack }): ReadonlyMap<string, string> {
+  const takers = new Map<string, string>()
+  const shared = new Set(fetch)
+  for (const [weight, output] of Object.entries(writeBack)) {
+    if (takers.has(output)) shared.add(output)
+    takers.set(output, weight)
+  }
+  for (const output of shared) takers.delete(output)
+  return takers
 }

@@ -6,6 +6,7 @@ import { gathering } from './gather.js'
 import type { Kernel } from './kernel.js'
 import { linearAlgebra } from './linear-algebra.js'
 import { shape } from './shape.js'
+import { updates } from './updates.js'
 
 export const kernels: Readonly<Record<OpName, Kernel>> = {
   ...elementwise,
@@ -14,4 +15,5 @@ export const kernels: Readonly<Record<OpName, Kernel>> = {
   ...alongAxes,
   ...shape,
   ...gathering,
+  ...updates,
 }

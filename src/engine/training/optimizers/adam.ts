@@ -1,7 +1,7 @@
 /**
- * Adam and AdamW. A step moves every weight and every number of state through memory a few times, and for large layers that is a good part of
- * its time, so the formula is arranged for few passes: everything that is one number for the whole step (bias corrections, learning rate,
- * epsilon) is computed outside and folded into two factors.
+ * Adam and AdamW. A step moves every weight and every number of state through memory, and for large layers that is a good part of its time, so
+ * it is one operator, and everything that is one number for the whole step (bias corrections, learning rate, epsilon) is computed outside
+ * and folded into two factors.
  *
  * Kingma and Ba (2015), "Adam"; Loshchilov and Hutter (2019), "Decoupled Weight Decay Regularization". The result is torch's
  * (`torch.optim.Adam`, `AdamW`), epsilon where torch has it.
@@ -44,14 +44,9 @@ export function adam(setting: AdamSetting): UpdateRule {
     update(b, { name, type, gradient, isDecayed }) {
       const shape = type.shape as readonly number[]
       const [m, v] = [b.parameter(firstMoment(name), shape), b.parameter(secondMoment(name), shape)]
-      // Named where they are made: naming a value that something reads already would copy it.
-      const nextM = b.named(nextName(m), b.op('Add', [b.op('Mul', [m, b.constant(scalar(beta1))]), gradient]))
-      const square = b.op('Mul', [gradient, gradient])
-      const nextV = b.named(nextName(v), b.op('Add', [b.op('Mul', [v, b.constant(scalar(beta2))]), square]))
-      const denominator = b.op('Add', [b.op('Sqrt', [nextV]), b.input(epsilonInput, 'float32', [])])
-      const change = b.op('Mul', [b.op('Div', [nextM, denominator]), b.input(rateInput, 'float32', [])])
-      const kept = isDecayed ? b.op('Mul', [name, b.input(decayInput, 'float32', [])]) : name
-      return { parameter: b.op('Sub', [kept, change]), state: { [m]: nextM, [v]: nextV } }
+      const numbers = [rateInput, epsilonInput, ...(isDecayed ? [decayInput] : [])].map((input) => b.input(input, 'float32', []))
+      const made = b.opMany('AdamUpdate', [name, gradient, m, v, ...numbers], { nOutputs: 3, attributes: { beta1, beta2 } })
+      return { parameter: made[0]!, state: { [m]: b.named(nextName(m), made[1]!), [v]: b.named(nextName(v), made[2]!) } }
     },
 
     inputs({ update, learningRate }) {
