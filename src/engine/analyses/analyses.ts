@@ -1,9 +1,11 @@
 /** Every analysis, by the name that the host knows it by. */
 
 import type { Analysis } from './analysis.js'
+import { directLogitAttribution } from './direct-logit-attribution.js'
 import { logitLens } from './logit-lens.js'
 
 export const analyses = {
+  directLogitAttribution,
   logitLens,
 } as const satisfies Record<string, Analysis<never, unknown>>
 
