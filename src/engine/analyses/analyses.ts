@@ -1,11 +1,17 @@
 /** Every analysis, by the name that the host knows it by. */
 
 import type { Analysis } from './analysis.js'
+import { attentionRollout } from './attention-rollout.js'
 import { directLogitAttribution } from './direct-logit-attribution.js'
+import { headContributions } from './head-contributions.js'
+import { headSums } from './head-sums.js'
 import { logitLens } from './logit-lens.js'
 
 export const analyses = {
   directLogitAttribution,
+  attentionRollout,
+  headContributions,
+  headSums,
   logitLens,
 } as const satisfies Record<string, Analysis<never, unknown>>
 

@@ -6,9 +6,10 @@
 
 import { EngineError } from '../errors.js'
 import type { VisionConfig } from '../models/model.js'
-import { elementCount, float32, int64, type Tensor } from '../tensor.js'
+import { float32, int64, type Tensor } from '../tensor.js'
 import type { Analysis } from './analysis.js'
 import { arrangeLens, type LensPart, type LogitLensOutput } from './arrange-lens.js'
+import { imageRuns } from './image-runs.js'
 import { type LensStructure, lensGraph, lensInputs } from './lens-graph.js'
 import { nReadOut, poolsTokens } from './read-out.js'
 import { directionsInput, type Scoring } from './targets.js'
@@ -64,10 +65,8 @@ export const logitLens: Analysis<LogitLensInput, LogitLensOutput> = {
     const program = await bench.ready(`logitLens ${JSON.stringify(structure)}`, () => {
       return lensGraph(bench.model.build(new Set()), config, structure)
     })
-    const batch = input.pixels.shape[0]!
     const parts: LensPart[] = []
-    for (let from = 0, rows = rowsPerRun(batch, input.nLogits); from < batch; from += rows) {
-      const pixels = someImages(input.pixels, from, Math.min(rows, batch - from))
+    for (const pixels of imageRuns(input.pixels, rowsPerRun(input.pixels.shape[0]!, input.nLogits))) {
       const nRows = pixels.shape[0]!
       const target = int64([nRows], Array<number>(nRows).fill(input.target ?? -1))
       parts.push({ nRows, values: await program.run({ pixels, [lensInputs.target]: target, ...feeds }) })
@@ -129,9 +128,4 @@ function padLabels({ directions, bias }: LensLabels, length: number): Readonly<R
   const biases = new Float32Array(length).fill(NO_LABEL)
   biases.fill(bias, 0, nLabels)
   return { [directionsInput]: float32([length, width], padded), [lensInputs.bias]: float32([length], biases) }
-}
-
-function someImages({ shape, data }: Tensor<'float32'>, from: number, nRows: number): Tensor<'float32'> {
-  const length = elementCount(shape.slice(1))
-  return { dtype: 'float32', shape: [nRows, ...shape.slice(1)], data: data.subarray(from * length, (from + nRows) * length) }
 }

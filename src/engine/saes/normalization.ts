@@ -12,6 +12,11 @@ export interface NormalizedInput {
   readonly value: string
   readonly scale?: string
   readonly shift?: string
+  /**
+   * What `x - shift` was multiplied by; absent: 1. With `layer_norm` not quite 1 / scale, for the epsilon. Makes nodes: frozen, it turns the
+   * normalisation into something linear.
+   */
+  readonly factor?: () => string
 }
 
 const LAYER_NORM_EPS = 1e-5
@@ -26,15 +31,16 @@ export function normalizeInput(b: GraphBuilder, x: string, { normalization, dIn 
       const centred = subtract(b, x, shift)
       // Over dIn - 1, as torch.std does; epsilon is added to the deviation, and not when this is undone.
       const scale = b.op('Sqrt', [divide(b, sumOver(b, square(b, centred), -1), literal(b, dIn - 1))])
-      return { value: divide(b, centred, add(b, scale, literal(b, LAYER_NORM_EPS))), scale, shift }
+      const divisor = add(b, scale, literal(b, LAYER_NORM_EPS))
+      return { value: divide(b, centred, divisor), scale, shift, factor: () => b.op('Reciprocal', [divisor]) }
     }
     case 'constant_norm_rescale': {
       const factor = divide(b, literal(b, Math.sqrt(dIn)), normOver(b, x, -1))
-      return { value: multiply(b, x, factor), scale: b.op('Reciprocal', [factor]) }
+      return { value: multiply(b, x, factor), scale: b.op('Reciprocal', [factor]), factor: () => factor }
     }
     case 'expected_average_only_in': {
       const factor = b.parameter(scaleParameter, [])
-      return { value: multiply(b, x, factor), scale: b.op('Reciprocal', [factor]) }
+      return { value: multiply(b, x, factor), scale: b.op('Reciprocal', [factor]), factor: () => factor }
     }
     default:
       return normalization satisfies never

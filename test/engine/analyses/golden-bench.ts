@@ -1,9 +1,12 @@
 /** Workbenches with the golden models of test/fixtures/models. */
 
+import path from 'node:path'
 import { ProgramShelf } from '../../../src/engine/analyses/program-shelf.js'
 import { type AttachedWeights, openWorkbench, type Workbench } from '../../../src/engine/analyses/workbench.js'
 import type { Backend } from '../../../src/engine/backends/backend.js'
 import { builtTowers } from '../../../src/engine/interventions/built-towers.js'
+import { openFileSource } from '../../../src/engine/io/byte-source.js'
+import { openWeights } from '../../../src/engine/io/weight-file.js'
 import { type LoadedModel, loadModel } from '../../../src/engine/models/load.js'
 import type { VisionConfig } from '../../../src/engine/models/model.js'
 import type { SaeConfig } from '../../../src/engine/saes/sae.js'
@@ -24,8 +27,21 @@ export interface BenchSae {
   readonly weights: Readonly<Record<string, Tensor<'float32'>>>
 }
 
+const known = new Map<string, Promise<{ loaded: LoadedModel; pixels: Tensor<'float32'> }>>()
+
+function opened(name: string) {
+  const found = known.get(name) ?? open(name)
+  known.set(name, found)
+  return found
+}
+
+async function open(name: string) {
+  const expected = await expectedOf(name)
+  return { loaded: await loadModel(folderOf(name)), pixels: expected.get('vision/pixels') as Tensor<'float32'> }
+}
+
 export async function goldenBench(backend: Backend, name: string, saes: readonly BenchSae[] = []): Promise<GoldenBench> {
-  const loaded = await loadModel(folderOf(name))
+  const { loaded, pixels } = await opened(name)
   const { vision } = loaded.description
   let nCompiled = 0
   const counting: Backend = Object.assign(Object.create(backend) as Backend, {
@@ -50,6 +66,20 @@ export async function goldenBench(backend: Backend, name: string, saes: readonly
     saes: attached,
     programs: new ProgramShelf(counting),
   })
-  const pixels = (await expectedOf(name)).get('vision/pixels') as Tensor<'float32'>
   return { ...bench, loaded, pixels, backend, compiled: () => nCompiled }
+}
+
+/** What PyTorch computed of lenses and attention, by the names of make/lens_attention.py. */
+export async function readGolden(): Promise<Record<string, Tensor<'float32'>>> {
+  const file = 'expected.safetensors'
+  const opened = await openWeights(
+    await openFileSource(path.resolve(import.meta.dirname, '../../fixtures/lens-attention', file), file),
+    file,
+  )
+  try {
+    const entries = await Promise.all([...opened.entries.keys()].map(async (key) => [key, await opened.read(key)] as const))
+    return Object.fromEntries(entries) as Record<string, Tensor<'float32'>>
+  } finally {
+    await opened.close()
+  }
 }

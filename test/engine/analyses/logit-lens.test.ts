@@ -7,7 +7,7 @@ import { float32, type Tensor } from '../../../src/engine/tensor.js'
 import { onnxruntime, reference, referenceFloat64 } from '../each-backend.js'
 import '../close-tensor.js'
 import { expectedOf, fixtureNames } from '../models/fixtures.js'
-import { type GoldenBench, goldenBench } from './golden-bench.js'
+import { type GoldenBench, goldenBench, readGolden } from './golden-bench.js'
 
 function randomLabels({ model: { description, config } }: GoldenBench, nLabels: number): LensLabels {
   const random = createRandom(3)
@@ -44,6 +44,9 @@ function scoresOf({ data }: Tensor, { config }: GoldenBench['model'], labels?: L
   }).flat()
 }
 
+const golden = await readGolden()
+const layerOutputs = ['blocks.0.hook_resid_post', 'blocks.1.hook_resid_post']
+
 describe.each([referenceFloat64, onnxruntime])('the logit lens on %s', async (underTest) => {
   const backend = await underTest.create()
 
@@ -65,6 +68,28 @@ describe.each([referenceFloat64, onnxruntime])('the logit lens on %s', async (un
     // a model that hands on its patches does so without CLS and registers
     const given = config.pooling === 'patches' ? withoutPrefix(own, rest, config) : own
     expect(float32([given.length], given)).toBeCloseTensor(float32([expected.length], expected), { tolerance: 2e-5 })
+  })
+
+  test('CLIP: logits, probabilities, entropy and rank of every layer and token are those of PyTorch', async () => {
+    const bench = await goldenBench(backend, 'hf-clip')
+    const expected = (key: string) => golden[`hf-clip/lens/${key}`]!
+    const labels = { directions: golden['hf-clip/labels']!, scoring: scoringOf(bench.model.description), bias: 0 }
+    const { tokens } = await logitLens.run(
+      bench,
+      inputOf(bench, { hookPoints: layerOutputs, labels, topK: 7, target: 2, withLogits: true }),
+    )
+    expect(tokens.logits).toBeCloseTensor(expected('logits'))
+    expect(tokens.entropy).toBeCloseTensor(expected('entropy'))
+    expect(Array.from(tokens.targetRank.data)).toEqual(Array.from(expected('rank').data))
+    const probabilities = new Float32Array(tokens.topProbabilities.data.length)
+    for (const [at, label] of tokens.topClasses.data.entries()) probabilities[at - (at % 7) + label] = tokens.topProbabilities.data[at]!
+    expect(float32(tokens.topProbabilities.shape, probabilities)).toBeCloseTensor(expected('probabilities'))
+  })
+
+  test('a classifier: logits of every layer and token are those of PyTorch', async () => {
+    const bench = await goldenBench(backend, 'hf-vit-classifier')
+    const { tokens } = await logitLens.run(bench, inputOf(bench, { hookPoints: layerOutputs, withLogits: true }))
+    expect(tokens.logits).toBeCloseTensor(golden['hf-vit-classifier/lens/logits']!)
   })
 })
 
