@@ -3,23 +3,30 @@
 import type { Backend } from '../../src/engine/backends/backend.js'
 import { createOnnxRuntimeBackend } from '../../src/engine/backends/onnxruntime/backend.js'
 import { createReferenceBackend } from '../../src/engine/backends/reference/backend.js'
+import { createTfjsBackend } from '../../src/engine/backends/tfjs/backend.js'
 import type { Graph } from '../../src/engine/graph/graph.js'
 import type { Tensor } from '../../src/engine/tensor.js'
 
 export interface BackendUnderTest {
   readonly name: string
+  readonly hasFloat64: boolean
   create(): Promise<Backend>
   toString(): string
 }
 
-const underTest = (name: string, create: () => Promise<Backend>): BackendUnderTest => ({ name, create, toString: () => name })
+const underTest = (name: string, create: () => Promise<Backend>, { hasFloat64 = true } = {}): BackendUnderTest => ({
+  ...{ name, hasFloat64, create },
+  toString: () => name,
+})
 
 export const reference = underTest('reference', async () => createReferenceBackend())
 export const referenceFloat64 = underTest('reference (float64)', async () => createReferenceBackend({ precision: 'float64' }))
 // One thread: the graphs are tiny and the machine is shared.
 export const onnxruntime = underTest('onnxruntime', () => createOnnxRuntimeBackend({ intraOpThreads: 1 }))
 
-export const backends: readonly BackendUnderTest[] = [reference, onnxruntime]
+export const tfjs = underTest('tfjs', () => createTfjsBackend({ flavour: 'cpu' }), { hasFloat64: false })
+
+export const backends: readonly BackendUnderTest[] = [reference, onnxruntime, tfjs]
 
 /** Compiles, uploads, runs once and frees everything. Fetches every output unless told otherwise. */
 export async function runOnce(

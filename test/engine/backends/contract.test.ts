@@ -96,18 +96,21 @@ describe.each(backends)('%s', async (underTest) => {
     }
   })
 
-  test.each(dtypes)('carries %s in and out, nothing at all included', async (dtype) => {
-    const builder = new GraphBuilder('identity')
-    const graph = builder.build([builder.op('Identity', [builder.input('x', dtype, ['batch', 'n', 2])])])
-    const output = graph.outputs[0]!
-    const x = zeros(dtype, [3, 5, 2])
-    for (let at = 0; at < x.data.length; at++)
-      x.data[at] = (dtype === 'int64' ? 2n ** 62n + BigInt(at) : dtype === 'bool' ? at % 2 : at) as never
-    expect((await runOnce(backend, graph, { inputs: { x } }))[output]).toEqual(x)
-    const empty = new GraphBuilder('empty')
-    const none = empty.build([empty.op('Identity', [empty.input('x', dtype, ['batch', 0])])])
-    expect((await runOnce(backend, none, { inputs: { x: zeros(dtype, [2, 0]) } }))[none.outputs[0]!]).toEqual(zeros(dtype, [2, 0]))
-  })
+  test.each(dtypes.filter((dtype) => underTest.hasFloat64 || dtype !== 'float64'))(
+    'carries %s in and out, nothing at all included',
+    async (dtype) => {
+      const builder = new GraphBuilder('identity')
+      const graph = builder.build([builder.op('Identity', [builder.input('x', dtype, ['batch', 'n', 2])])])
+      const output = graph.outputs[0]!
+      const x = zeros(dtype, [3, 5, 2])
+      for (let at = 0; at < x.data.length; at++)
+        x.data[at] = (dtype === 'int64' ? 2n ** 62n + BigInt(at) : dtype === 'bool' ? at % 2 : at) as never
+      expect((await runOnce(backend, graph, { inputs: { x } }))[output]).toEqual(x)
+      const empty = new GraphBuilder('empty')
+      const none = empty.build([empty.op('Identity', [empty.input('x', dtype, ['batch', 0])])])
+      expect((await runOnce(backend, none, { inputs: { x: zeros(dtype, [2, 0]) } }))[none.outputs[0]!]).toEqual(zeros(dtype, [2, 0]))
+    },
+  )
 
   test('an input or a weight may lie in shared memory, or in the middle of a buffer', async () => {
     const shared = new Float32Array(new SharedArrayBuffer(32)).subarray(2, 6)
