@@ -211,10 +211,17 @@ function merged(schema: Schema): Schema {
     const alternatives = schema.anyOf!.map((branch) => branch.properties?.[name]).filter((property) => property !== undefined)
     const literals = alternatives.filter((property) => property.const !== undefined).map((property) => property.const)
     const title = `${schema.title}${name[0]!.toUpperCase()}${name.slice(1)}`
-    return [name, literals.length > 0 ? { title, enum: [...new Set(literals)] } : alternatives[0]!] as const
+    return [name, literals.length > 0 ? { title, enum: [...new Set(literals)] } : together(alternatives, title)] as const
   })
   const required = names.filter((name) => schema.anyOf!.every((branch) => branch.required?.includes(name)))
   return { ...schema, properties: Object.fromEntries(properties), required }
+}
+
+/** Lists of different objects as a list of one object with the fields of all; else the first. */
+function together(alternatives: readonly Schema[], title: string): Schema {
+  const [first] = alternatives as [Schema]
+  const items = alternatives.flatMap((each) => (each.items?.properties ? [each.items] : []))
+  return alternatives.length === 1 || items.length < alternatives.length ? first : { ...first, items: { title, anyOf: items } }
 }
 
 function entries(map: unknown, { key, value }: NonNullable<Schema['x-entry']>) {

@@ -4,11 +4,11 @@
 
 import { saeSource } from '../catalog/sae-source.js'
 import { EngineError } from '../engine/errors.js'
+import { largestActivations } from './edit-saes.js'
 import { type Problems, RequestError } from './errors.js'
 import { findDownloadedSae } from './find-feature.js'
 import type { Context } from './operation.js'
 import type { EditInput, VectorInput } from './schemas/edit.js'
-import { largestSet } from './search/searched-saes.js'
 import { findVector } from './vectors.js'
 
 /** The numbers of each edit's vector, where it has one that can be had; what cannot goes to `problems`. */
@@ -59,7 +59,7 @@ async function vectorOf({ catalog, host }: Pick<Context, 'catalog' | 'host'>, ve
 }
 
 /**
- * What an index has seen: the one over most pictures, else the newest.
+ * What an index has seen.
  * @throws INPUT_INVALID where the vector is of no feature, or the feature was never active; FEATURES_UNKNOWN where nothing was indexed
  */
 async function largestActivation({ catalog }: Pick<Context, 'catalog'>, vector: VectorInput, path: string): Promise<number> {
@@ -67,11 +67,6 @@ async function largestActivation({ catalog }: Pick<Context, 'catalog'>, vector: 
     const problem = '"maxActivation" is of a feature; the vector is {"sae": ..., "feature": ...} then'
     throw new EngineError('INPUT_INVALID', { path, problem }, [{ path, message: problem }])
   }
-  const { sae, feature } = vector
-  const first = await largestSet(catalog, sae)
-  if (!first) throw new RequestError('FEATURES_UNKNOWN', { sae, known: [] })
-  const most = (await catalog.features.statistic(first, 'max'))[feature]
-  if (most !== undefined && most > 0) return most
-  const problem = `feature ${feature} of ${sae} was never active on ${first.dataset.id}, so it has no largest activation`
-  throw new EngineError('INPUT_INVALID', { path, problem }, [{ path, message: problem }])
+  const [most] = await largestActivations(catalog, { sae: vector.sae, features: [vector.feature] }, () => path)
+  return most!
 }

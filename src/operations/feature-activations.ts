@@ -9,24 +9,24 @@ import { EngineError } from '../engine/errors.js'
 import { nPrefixTokens, patchGrid } from '../engine/hook-points.js'
 import type { PictureFile } from '../engine/host/host.js'
 import type { PatchValues } from '../engine/image/patch-values.js'
-import type { Edit } from '../engine/interventions/edit.js'
 import type { VisionConfig } from '../engine/models/model.js'
 import type { DownloadedSae } from './find-feature.js'
 import type { Call, Context } from './operation.js'
+import type { ResolvedEdits } from './resolve-edits.js'
 
 export interface FeatureRun {
   readonly sae: DownloadedSae
   readonly model: ModelRecord
   readonly index: number
   readonly pictures: readonly PictureFile[]
-  readonly edits?: readonly Edit[]
+  readonly resolved?: ResolvedEdits
   /** Where the request names `sae` and `feature`; absent: `sae` and `index` at its top. */
   readonly path?: 'of'
 }
 
 /** One for each picture. @throws INPUT_INVALID, IMAGE_INVALID, and what a run throws */
 export async function featureActivations({ host }: Context, run: FeatureRun, call: Call): Promise<PatchValues[]> {
-  const { sae, model, index, pictures, edits = [] } = run
+  const { sae, model, index, pictures, resolved = { edits: [], editSaes: [] } } = run
   const nPrefix = prefixOf(run)
   const started = performance.now()
   const prepared = await Promise.all(pictures.map((picture) => host.preprocess(picture, model.description.preprocessing, call.signal)))
@@ -35,7 +35,7 @@ export async function featureActivations({ host }: Context, run: FeatureRun, cal
     {
       model: modelSource(model),
       inputs: { kind: 'pictures', pictures: prepared },
-      edits,
+      ...resolved,
       saes: [{ sae: saeSource(sae), topK: 0, imageTopK: 0, latents: [index] }],
     },
     call.signal,

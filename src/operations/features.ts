@@ -92,7 +92,7 @@ export const features = defineOperation({
       {
         model: modelSource(model),
         inputs,
-        edits: plan.edits,
+        ...plan.resolved,
         saes: plan.reads.map(({ sae, selected, topK, imageTopK }) => {
           return { sae: saeSource(sae), topK, imageTopK, ...(selected && { positions: selected }) }
         }),
@@ -178,7 +178,7 @@ async function planRun(context: Context, { input, call, model, saes }: ToPlan) {
     const counts = { topK: Math.min(topK, config.dSae), imageTopK: Math.min(imageTopK, config.dSae) }
     return [{ sae, hookPoint, selected: selection?.indices, positions: selection?.indices ?? all, ...counts }]
   })
-  const edits = await resolveEdits(input.edits ?? [], { model: model.id, tower, nInputs, context }, problems)
+  const resolved = await resolveEdits(input.edits ?? [], { model: model.id, tower, nInputs, context }, problems)
   problems.throwIfAny()
   const nPairs = reads.reduce((sum, read) => sum + nInputs * (read.positions.length * read.topK + read.imageTopK), 0)
   const fewer = 'Ask for a smaller "topK", for fewer "positions", or send fewer inputs at a time.'
@@ -193,7 +193,7 @@ async function planRun(context: Context, { input, call, model, saes }: ToPlan) {
     const binary = `${fewer} Over REST, Accept: application/x-npz has room for more.`
     checkLimit(limit, { given: 2 * nPairs, maximum: value, what: 'numbers in the answer', instead: binary })
   }
-  return { reads, edits }
+  return { reads, resolved }
 }
 
 const invalid = (path: string, problem: string) => new EngineError('INPUT_INVALID', { path, problem })

@@ -8,7 +8,6 @@ import { modelSource } from '../catalog/catalog.js'
 import { EngineError } from '../engine/errors.js'
 import { isVision, matchHookPoints } from '../engine/hook-points.js'
 import type { RunResult } from '../engine/host/host.js'
-import type { Edit } from '../engine/interventions/edit.js'
 import type { AxisSelection } from '../engine/interventions/selection.js'
 import type { TowerDescription, TowerName } from '../engine/models/model.js'
 import { elementCount, type Tensor } from '../engine/tensor.js'
@@ -18,7 +17,7 @@ import { findModel } from './find-model.js'
 import { fixedLimits, type LimitName } from './limits.js'
 import { type InputValue, loadInputs } from './load-inputs.js'
 import { type Call, type Context, defineOperation } from './operation.js'
-import { resolveEdits } from './resolve-edits.js'
+import { type ResolvedEdits, resolveEdits } from './resolve-edits.js'
 import { Edits } from './schemas/edit.js'
 import { ImageInput } from './schemas/image.js'
 import { ModelId, TowerShape } from './schemas/model.js'
@@ -100,7 +99,7 @@ export const forward = defineOperation({
     const plan = await planRun(context, { model, input, call })
     const inputs = await loadInputs(context, { inputs: input.inputs, preprocessing: model.description.preprocessing }, call)
     const result = await context.host.run(
-      { model: modelSource(model), inputs, read: plan.read.map(({ name }) => name), edits: plan.edits },
+      { model: modelSource(model), inputs, read: plan.read.map(({ name }) => name), ...plan.resolved },
       call.signal,
     )
     for (const name of ['queue', 'load', 'compile', 'run'] as const) call.timing(name, result.timings[name])
@@ -128,7 +127,7 @@ interface Plan {
   readonly towerName: TowerName
   readonly tower: TowerDescription
   readonly read: readonly Read[]
-  readonly edits: readonly Edit[]
+  readonly resolved: ResolvedEdits
 }
 
 /** Everything that can be refused before any picture is decoded. @throws all problems at once */
@@ -147,7 +146,7 @@ async function planRun(context: Context, { model, input, call }: { model: ModelR
   const names = problems.collect('read', () => matchHookPoints(input.read ?? [], tower.hookPoints, { model: model.id })) ?? []
   const read = names.map((name) => tower.hookPoints.find((hookPoint) => hookPoint.name === name)!)
   const keep = new Map(read.map((hookPoint) => [hookPoint.name, selectRows(input as RowSelector, { hookPoint, tower, problems })]))
-  const edits = await resolveEdits(input.edits ?? [], { model: model.id, tower, nInputs, context }, problems)
+  const resolved = await resolveEdits(input.edits ?? [], { model: model.id, tower, nInputs, context }, problems)
   if (input.classify) problems.collect('classify', () => checkClassify(input.classify!, model))
   if (input.classify && towerName === 'text') {
     problems.add('classify', new EngineError('INPUT_INVALID', { path: 'classify', problem: 'is for pictures; these inputs are texts' }))
@@ -164,7 +163,7 @@ async function planRun(context: Context, { model, input, call }: { model: ModelR
     const binary = 'Ask for "encoding": "base64", or over REST for Accept: application/x-npz; or choose "positions".'
     checkLimit(call.maxNumbers.limit, { given: nAnswer, maximum: call.maxNumbers.value, what: 'numbers in the answer', instead: binary })
   }
-  return { towerName, tower, read: names.map((name) => ({ name, keep: keep.get(name)! })), edits }
+  return { towerName, tower, read: names.map((name) => ({ name, keep: keep.get(name)! })), resolved }
 }
 
 function checkLimit(limit: LimitName, about: { given: number; maximum: number; what: string; instead: string }): void {

@@ -10,7 +10,6 @@ import type { PictureFile } from '../engine/host/host.js'
 import type { HeatmapDrawing } from '../engine/image/draw.js'
 import { type ModelView, wholePicture } from '../engine/image/model-view.js'
 import { checkPatchValues, type PatchValues, rangeOf } from '../engine/image/patch-values.js'
-import type { Edit } from '../engine/interventions/edit.js'
 import type { VisionConfig } from '../engine/models/model.js'
 import { float32 } from '../engine/tensor.js'
 import { Problems } from './errors.js'
@@ -21,7 +20,7 @@ import { fixedLimits } from './limits.js'
 import { pictureFile } from './load-inputs.js'
 import { type Call, type Context, defineOperation } from './operation.js'
 import { type PatchReading, PatchReadingShape, planPatchReading, readPatches } from './patch-reading.js'
-import { resolveEdits } from './resolve-edits.js'
+import { type ResolvedEdits, resolveEdits } from './resolve-edits.js'
 import { Edits } from './schemas/edit.js'
 import { chosenRange, DEFAULT_PICTURE_SIZE, type HeatmapFields, heatmapFields, styleOf } from './schemas/heatmap.js'
 import { ImageInput } from './schemas/image.js'
@@ -136,7 +135,7 @@ interface Plan {
   readonly reading: PatchReading | undefined
   readonly feature: { readonly sae: DownloadedSae; readonly index: number } | undefined
   readonly values: PatchValues | undefined
-  readonly edits: readonly Edit[]
+  readonly resolved: ResolvedEdits
 }
 
 interface Asked {
@@ -166,10 +165,12 @@ async function planHeatmap(context: Context, { input, model, sae }: Asked): Prom
   const feature = of && 'sae' in of && sae ? { sae, index: of.feature } : undefined
   const values = input.values && inlineValues(input.values, { cls: input.cls, model, refuse })
   if (input.edits && !input.of) refuse('edits', 'go with "of"')
-  const edits = input.of && tower ? await resolveEdits(input.edits ?? [], { model: model.id, tower, nInputs: 1, context }, problems) : []
+  const edits = input.of && tower ? (input.edits ?? []) : []
+  const resolved: ResolvedEdits =
+    model && tower ? await resolveEdits(edits, { model: model.id, tower, nInputs: 1, context }, problems) : { edits: [], editSaes: [] }
   const file = input.image === undefined ? undefined : problems.collect('image', () => pictureFile(context, input.image!, 'image'))
   problems.throwIfAny()
-  return { style, model, file, reading, feature, values, edits }
+  return { style, model, file, reading, feature, values, resolved }
 }
 
 type Refuse = (path: string, problem: string) => void
@@ -194,9 +195,9 @@ function inlineValues(
   return { rows: rows.length, columns, values: Float32Array.from(rows.flat()), ...(cls !== undefined && { cls }) }
 }
 
-async function patchesOf(context: Context, { model, file, reading, feature, values, edits }: Plan, call: Call): Promise<PatchValues> {
+async function patchesOf(context: Context, { model, file, reading, feature, values, resolved }: Plan, call: Call): Promise<PatchValues> {
   if (feature) {
-    const [patches] = await featureActivations(context, { ...feature, model: model!, pictures: [file!], edits, path: 'of' }, call)
+    const [patches] = await featureActivations(context, { ...feature, model: model!, pictures: [file!], resolved, path: 'of' }, call)
     return patches!
   }
   if (!reading) return values!
@@ -205,7 +206,7 @@ async function patchesOf(context: Context, { model, file, reading, feature, valu
   const picture = await host.preprocess(file!, model!.description.preprocessing, call.signal)
   call.timing('decode', performance.now() - started)
   const inputs = { kind: 'pictures', pictures: [picture] } as const
-  const result = await host.run({ model: modelSource(model!), inputs, read: [reading.hookPoint], edits }, call.signal)
+  const result = await host.run({ model: modelSource(model!), inputs, read: [reading.hookPoint], ...resolved }, call.signal)
   for (const name of ['queue', 'load', 'compile', 'run'] as const) call.timing(name, result.timings[name])
   return readPatches(result.activations[reading.hookPoint]!, reading)
 }

@@ -3,12 +3,16 @@
  */
 
 import { EngineError } from '../engine/errors.js'
+import type { SaeSource } from '../engine/host/host.js'
 import type { Edit, PatchSource } from '../engine/interventions/edit.js'
+import type { EditedTower } from '../engine/interventions/technique.js'
 import { validateEdits } from '../engine/interventions/validate-edits.js'
 import type { TowerDescription } from '../engine/models/model.js'
+import { editSaes } from './edit-saes.js'
 import { editVectors } from './edit-vectors.js'
 import { type Problems, RequestError } from './errors.js'
 import type { Context } from './operation.js'
+import { type FeatureEditInput, featureEdit } from './resolve-feature-edit.js'
 import type { EditInput } from './schemas/edit.js'
 import { takeRows } from './select-rows.js'
 
@@ -19,19 +23,41 @@ export interface EditScope {
   readonly context: Pick<Context, 'catalog' | 'host'>
 }
 
+/** For a run: its edits, and the SAEs that they name by their places. */
+export interface ResolvedEdits {
+  readonly edits: readonly Edit[]
+  readonly editSaes: readonly SaeSource[]
+}
+
 /** Everything that can be known without running is checked, so that one answer names it all. Problems go to `problems`. */
-export async function resolveEdits(edits: readonly EditInput[], scope: EditScope, problems: Problems): Promise<Edit[]> {
-  const vectors = await editVectors(scope.context, edits, { model: scope.model, problems })
-  const resolved = edits.map((edit, index): Edit => {
-    const path = `edits[${index}].from`
-    const what = edit.op === 'patch' ? problems.collect(path, () => patchSource(edit, scope, path)) : undefined
-    // a patch without its source is refused, but where it points to is still checked, and the others keep their places
-    return edit.op === 'patch'
-      ? { ...targetOf(edit), ...(what ? { op: 'patch', source: what } : { op: 'zero' }) }
-      : engineEdit(edit, vectors[index])
-  })
+export async function resolveEdits(edits: readonly EditInput[], scope: EditScope, problems: Problems): Promise<ResolvedEdits> {
+  const { model, tower, context } = scope
+  const vectors = await editVectors(context, edits, { model, problems })
+  const saes = await editSaes(context.catalog, edits, { model, path: 'edits', problems })
+  const resolved: Edit[] = []
+  for (const [index, edit] of edits.entries()) {
+    const path = `edits[${index}]`
+    const made = 'sae' in edit ? await featureEdit(edit, { catalog: context.catalog, saes, path, problems }) : undefined
+    const source = edit.op === 'patch' ? problems.collect(`${path}.from`, () => patchSource(edit, scope, `${path}.from`)) : undefined
+    if (made) resolved.push(made)
+    else if ('sae' in edit) resolved.push(placeOnly(edit, tower))
+    else if (edit.op !== 'patch') resolved.push(engineEdit(edit, vectors[index]))
+    else resolved.push(source ? { ...targetOf(edit), op: 'patch', source } : placeOnly(edit, tower))
+  }
+  checkResolved(resolved, { ...scope, tower: { ...tower, saes: saes.described } }, problems)
+  return { edits: resolved, editSaes: saes.sources }
+}
+
+/** In the place of an edit that is refused already, so that where it points to is checked still, and the others keep their places. */
+function placeOnly(edit: Partial<Target>, { hookPoints }: TowerDescription): Edit {
+  const nothing = { op: 'scale', strength: 1 } as const
+  const { hookPoint } = edit
+  return hookPoint === undefined ? { hookPoint: hookPoints[0]!.name, ...nothing } : { ...targetOf({ ...edit, hookPoint }), ...nothing }
+}
+
+function checkResolved(resolved: readonly Edit[], { tower, nInputs, model }: EditScope & { tower: EditedTower }, problems: Problems): void {
   try {
-    validateEdits(resolved, scope.tower, { nInputs: scope.nInputs, model: scope.model })
+    validateEdits(resolved, tower, { nInputs, model })
   } catch (error) {
     if (!(error instanceof EngineError)) throw error
     for (const { path, message } of error.problems) {
@@ -41,10 +67,10 @@ export async function resolveEdits(edits: readonly EditInput[], scope: EditScope
       problems.add(at, error.code === 'EDIT_INVALID' ? new EngineError('EDIT_INVALID', { path: at, problem }) : error, problem)
     }
   }
-  return resolved
 }
 
-type Target = Pick<EditInput, 'hookPoint' | 'positions' | 'heads'>
+type DirectEdit = Exclude<EditInput, FeatureEditInput>
+type Target = Pick<DirectEdit, 'hookPoint' | 'positions' | 'heads'>
 
 const targetOf = ({ hookPoint, positions, heads }: Target) => ({
   hookPoint,
@@ -53,9 +79,9 @@ const targetOf = ({ hookPoint, positions, heads }: Target) => ({
 })
 
 /** @param vector  its numbers, where it names some and they could be had; the place of an edit without them is still checked */
-function engineEdit(edit: Exclude<EditInput, { op: 'patch' }>, vector: Float32Array | undefined): Edit {
+function engineEdit(edit: Exclude<DirectEdit, { op: 'patch' }>, vector: Float32Array | undefined): Edit {
   const target = targetOf(edit)
-  if ('vector' in edit && edit.vector !== undefined && vector === undefined) return { ...target, op: 'zero' }
+  if ('vector' in edit && edit.vector !== undefined && vector === undefined) return { ...target, op: 'scale', strength: 1 }
   switch (edit.op) {
     case 'add':
       return { ...target, op: 'add', vector: vector!, strength: edit.strength ?? 1, unit: edit.unit === 'norm' ? 'norm' : 'raw' }

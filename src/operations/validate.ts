@@ -163,7 +163,7 @@ function* explainArray(schema: Schema, value: readonly unknown[], path: string):
 function* explainUnion(branches: readonly Schema[], value: unknown, path: string): Generator<Found> {
   const objects = branches.filter((branch) => branch.type === 'object')
   if (!isRecord(value) || objects.length === 0) {
-    const ofType = branches.filter((branch) => branch.type === (Array.isArray(value) ? 'array' : typeof value))
+    const ofType = Array.isArray(value) ? listsOf(branches, value) : branches.filter((branch) => branch.type === typeof value)
     const allowed = branches.flatMap(literals)
     if (ofType.length === 1) yield* explain(ofType[0]!, value, path)
     else if (allowed.length > 0 && typeof value === 'string') yield invalid(path, notOneOf(value, allowed))
@@ -194,6 +194,13 @@ function* explainUnion(branches: readonly Schema[], value: unknown, path: string
   yield invalid(path, `needs ${names.join(' or ')}`)
   const allProperties = Object.assign({}, ...agreeing.map(({ properties }) => properties))
   yield* explainObject({ properties: allProperties }, value, path)
+}
+
+/** Of several kinds of lists the one that holds what the value begins with, else the first. */
+function listsOf(branches: readonly Schema[], [first]: readonly unknown[]): readonly Schema[] {
+  const lists = branches.filter(({ type }) => type === 'array')
+  const holds = ({ items }: Schema) => (items?.type === 'integer' ? 'number' : items?.type) === typeof first
+  return lists.length > 1 ? [lists.find(holds) ?? lists[0]!] : lists
 }
 
 function literals(schema: Schema): readonly unknown[] {

@@ -33,12 +33,20 @@ export interface Structure {
   readonly tower: TowerName
   readonly read: readonly string[]
   readonly edits: readonly Edit[]
+  /** What edits of features name by its place. */
+  readonly editSaes: readonly SaeSource[]
   /** Whether the tower's output is computed. */
   readonly output: boolean
   readonly saes: readonly SaeRead[]
   /** Rows of this request, for edits that refer to other inputs. */
   readonly nRows: number
 }
+
+/** All that a structure needs, in the order in which its graph knows their parameters (`saePrefix`): those that read, then those of edits. */
+export const saesOf = ({ saes, editSaes }: Pick<Structure, 'saes' | 'editSaes'>): readonly SaeSource[] => [
+  ...saes.map(({ sae }) => sae),
+  ...editSaes,
+]
 
 export interface Plan {
   /** Identity of the compiled program: the graph's structural hash. Structures of different models can share one. */

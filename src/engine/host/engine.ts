@@ -21,7 +21,17 @@ import { describeSae, loadSae, type SaeDescription } from '../saes/load-sae.js'
 import type { Tensor } from '../tensor.js'
 import type { RowSize } from './analysis-bytes.js'
 import { DecoderReader, type ReadableSae } from './decoder-reader.js'
-import type { AnalysisCall, Batch, BatchResult, EngineWorker, ExportCall, Plan, Structure, WeightsCall } from './engine-worker-calls.js'
+import {
+  type AnalysisCall,
+  type Batch,
+  type BatchResult,
+  type EngineWorker,
+  type ExportCall,
+  type Plan,
+  type Structure,
+  saesOf,
+  type WeightsCall,
+} from './engine-worker-calls.js'
 import { exportGraph } from './export-graph.js'
 import { activationBytes, footprint } from './footprint.js'
 import type { ModelSource, SaeSource } from './host.js'
@@ -198,7 +208,7 @@ export class Engine implements Omit<EngineWorker, 'start'> {
     const tower = this.#model(structure.model).towers[structure.tower]
     if (tower === undefined)
       throw new EngineError('INPUT_INVALID', { path: 'inputs', problem: `this model has no ${structure.tower} tower` })
-    const configs = structure.saes.map(({ sae }) => this.#sae(sae.key).config)
+    const configs = saesOf(structure).map(({ key }) => this.#sae(key).config)
     return planStructure(tower.builtWith, structure, configs)
   }
 

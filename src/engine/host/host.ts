@@ -49,6 +49,8 @@ export interface RunRequest {
   /** Exact hook-point names. Reading an edited hook point returns the edited value. */
   readonly read: readonly string[]
   readonly edits: readonly Edit[]
+  /** What edits of features name by its place. */
+  readonly editSaes?: readonly SaeSource[]
 }
 
 export interface RunResult {
@@ -64,6 +66,7 @@ export interface CodesRequest {
   readonly model: ModelSource
   readonly inputs: RunInputs
   readonly edits: readonly Edit[]
+  readonly editSaes?: readonly SaeSource[]
   /** Each SAE once. */
   readonly saes: readonly SaeRead[]
 }
@@ -104,6 +107,7 @@ export interface ExportRequest {
   readonly output: boolean
   readonly read: readonly string[]
   readonly edits: readonly Edit[]
+  readonly editSaes?: readonly SaeSource[]
   readonly saes: readonly SaeRead[]
   /** How many inputs a batch has at least: an edit may take the value of another one. */
   readonly nRows: number

@@ -12,12 +12,12 @@ import { prune } from '../graph/prune.js'
 import { applyEdits, maskInput } from '../interventions/apply-edits.js'
 import type { BuildTower } from '../interventions/built-towers.js'
 import type { Edit } from '../interventions/edit.js'
-import type { EditedTower, OperandRole } from '../interventions/technique.js'
+import type { EditedTower, EditingSae, OperandRole } from '../interventions/technique.js'
 import type { HookPointInfo } from '../models/model.js'
-import { attachSaes, codeOutputs, type ReadSae } from '../saes/attach-saes.js'
+import { attachSaes, codeOutputs, type ReadSae, saePrefix } from '../saes/attach-saes.js'
 import { checkFit } from '../saes/fit-model.js'
 import type { SaeConfig } from '../saes/sae.js'
-import type { Structure } from './engine-worker-calls.js'
+import { type Structure, saesOf } from './engine-worker-calls.js'
 
 export interface PlannedStructure {
   /** The graph's structural hash. */
@@ -28,7 +28,7 @@ export interface PlannedStructure {
   readonly input: { readonly name: string; readonly rowShape: readonly number[] }
   /** Values to fetch, what is read in the order of the structure. */
   readonly fetch: { readonly output?: string; readonly activations: readonly string[]; readonly codes: readonly ReadSae[] }
-  /** Of the SAEs that read it, in order. */
+  /** Keys of its SAEs, in the order of `saesOf`. */
   readonly saes: readonly string[]
   readonly roles: Readonly<Record<string, OperandRole>>
   readonly couplesRows: boolean
@@ -45,18 +45,21 @@ export interface PlannedGraph {
 
 /**
  * @param builtWith  see builtTowers
- * @param configs    of the structure's SAEs, in order
+ * @param configs    of the structure's SAEs, in the order of `saesOf`
  * @throws           HOOK_POINT_UNKNOWN, SAE_MISFIT and every error of editing, with all problems at once
  */
-export function planStructure(
-  builtWith: BuildTower,
-  { model, read, edits, output: wantsOutput, saes, nRows }: Structure,
-  configs: readonly SaeConfig[] = [],
-): PlannedGraph {
+export function planStructure(builtWith: BuildTower, structure: Structure, configs: readonly SaeConfig[] = []): PlannedGraph {
+  const { model, read, edits, output: wantsOutput, saes, nRows } = structure
   const touched = [...read, ...edits.map(({ hookPoint }) => hookPoint), ...configs.map(({ hookPoint }) => hookPoint)]
-  const { tower, ...built } = builtWith(new Set(touched))
+  const { tower: plain, ...built } = builtWith(new Set(touched))
+  const sources = saesOf(structure)
+  const ofEdits = configs.slice(saes.length)
+  const editing = ofEdits.map((config, index): EditingSae => {
+    return { config, prefix: saePrefix(saes.length + index), name: sources[saes.length + index]!.key }
+  })
+  const tower: EditedTower = { ...plain, saes: editing }
   refuseUnknown(read, tower.hookPoints, model)
-  for (const [index, config] of configs.entries()) {
+  for (const [index, config] of configs.slice(0, saes.length).entries()) {
     checkFit(config, { sae: saes[index]!.sae.key, model, hookPoints: tower.hookPoints })
   }
   const edited = applyEdits(built.graph, edits, tower, { types: built.types, nInputs: nRows, model })
@@ -80,7 +83,7 @@ export function planStructure(
       tower,
       input: { name, rowShape },
       fetch: { ...(wantsOutput && { output }), activations: values, codes: attached.read },
-      saes: saes.map(({ sae }) => sae.key),
+      saes: sources.map(({ key }) => key),
       roles,
       couplesRows,
       needsWholeRequest,

@@ -16,7 +16,16 @@ import { onCancel, orCancelled } from './cancellation.js'
 import { Company } from './company.js'
 import { cosineBytes } from './decoder-reader.js'
 import { type Deferred, deferred } from './deferred.js'
-import type { BatchResult, EngineInfo, EngineWorker, Outcome, Plan, Structure } from './engine-worker-calls.js'
+import {
+  type AnalysisCall,
+  type BatchResult,
+  type EngineInfo,
+  type EngineWorker,
+  type Outcome,
+  type Plan,
+  type Structure,
+  saesOf,
+} from './engine-worker-calls.js'
 import { exportChunks } from './export-chunks.js'
 import type {
   AnalysisRequest,
@@ -125,8 +134,8 @@ export class RunDispatcher {
     return { output: output!, activations, timings }
   }
 
-  async codes({ model, inputs, edits, saes }: CodesRequest, signal?: AbortSignal): Promise<CodesResult> {
-    const { codes, timings } = await this.#dispatch({ model, inputs, edits, saes, read: [], output: false }, signal)
+  async codes(request: CodesRequest, signal?: AbortSignal): Promise<CodesResult> {
+    const { codes, timings } = await this.#dispatch({ ...request, read: [], output: false }, signal)
     return { codes, timings }
   }
 
@@ -165,15 +174,17 @@ export class RunDispatcher {
     const cost = (analyses[name] as Analysis<AnalysisInput<Name>, unknown>).cost(input)
     const bytes = (configs: readonly SaeConfig[]) => analysisBytes(cost, { row: this.#options.memory.rowSize(model.key), configs })
     const read = (worker: Remote<EngineWorker>) =>
-      worker.call('analyse', [{ name, model: model.key, saes: saes.map(({ key }) => key), input }]) as Promise<AnalysisOutput<Name>>
+      worker.call('analyse', [{ name, model: model.key, saes: saes.map(({ key }) => key), input } as AnalysisCall]) as Promise<
+        AnalysisOutput<Name>
+      >
     return this.#byItself({ model, saes, what: `The analysis "${name}"`, bytes, read }, signal)
   }
 
   async exportGraph(request: ExportRequest, signal?: AbortSignal): Promise<ExportedGraph> {
-    const { model, tower, read: hookPoints, edits, output, saes, nRows, ...how } = request
-    const sources = saes.map(({ sae }) => sae)
+    const { model, tower, read: hookPoints, edits, editSaes = [], output, saes, nRows, ...how } = request
+    const sources = saesOf({ saes, editSaes })
     const about = { model, saes: sources, what: `The graph of "${model.key}"` }
-    const structure = { key: '', model: model.key, tower, read: hookPoints, edits, output, saes, nRows }
+    const structure = { key: '', model: model.key, tower, read: hookPoints, edits, editSaes, output, saes, nRows }
     const makeFile = (worker: Remote<EngineWorker>) => worker.call('exportGraph', [{ structure, ...how }])
     const file = await this.#byItself({ ...about, bytes: () => exportedGraphBytes, read: makeFile }, signal)
     const weights = (names: readonly string[], bytes: number) => {
@@ -298,7 +309,7 @@ export class RunDispatcher {
     let load = job.source ? await memory.ensureModel(worker, job.source) : 0
     if (job.reading) await this.#serveReading(worker, job.reading)
     if (job.run === undefined) return () => job.done(undefined)
-    for (const { sae } of job.run.structure.saes) load += await memory.ensureSae(worker, sae)
+    for (const sae of saesOf(job.run.structure)) load += await memory.ensureSae(worker, sae)
     const { plan, compileMs } = await memory.ensureProgram(worker, job.run.structure, unpins)
     return this.#runBatch(worker, job, plan, { startedAt, load, compile: compileMs })
   }

@@ -23,14 +23,14 @@ export interface RequestStructure extends Structure {
 }
 
 /** @param request  what is asked; nothing of it is checked here */
-export function structureOf({ model, inputs, read, edits, output = true, saes = [] }: EngineRequest): RequestStructure {
+export function structureOf({ model, inputs, read, edits, output = true, saes = [], editSaes = [] }: EngineRequest): RequestStructure {
   const tower = towerOf(inputs)
   const names = [...new Set(read)].sort()
   const readers = saes.map(({ sae, positions, latents, topK, imageTopK }) => {
     return [sae.key, positions !== undefined, topK, imageTopK, latents !== undefined]
   })
-  const key = JSON.stringify([tower, names, structureOfEdits(edits), output, readers])
-  const structure: Structure = { key, model: model.key, tower, read: names, edits, output, saes, nRows: rowsOf(inputs) }
+  const key = JSON.stringify([tower, names, structureOfEdits(edits), output, readers, editSaes.map((sae) => sae.key)])
+  const structure: Structure = { key, model: model.key, tower, read: names, edits, editSaes, output, saes, nRows: rowsOf(inputs) }
   const selected = saes.length > 0 ? JSON.stringify(saes.map(({ positions, latents }) => [positions, latents])) : ''
   return { ...structure, mergeKey: `${model.key} ${key}${selected}` }
 }

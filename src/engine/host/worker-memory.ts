@@ -6,7 +6,7 @@
 import type { ModelDescription } from '../models/model.js'
 import type { SaeConfig } from '../saes/sae.js'
 import type { RowSize } from './analysis-bytes.js'
-import type { EngineWorker, Plan, Structure } from './engine-worker-calls.js'
+import { type EngineWorker, type Plan, type Structure, saesOf } from './engine-worker-calls.js'
 import type { ModelSource, SaeSource } from './host.js'
 import type { HostEvent } from './host-events.js'
 import type { MemoryBudget } from './memory-budget.js'
@@ -72,7 +72,7 @@ export class WorkerMemory {
   /** Ids in the memory budget of what a run needs, as far as they are known; to be pinned while it waits. */
   needs(model: string, structure?: Structure): readonly string[] {
     const plan = structure && this.#plans.get(model)?.get(structure.key)
-    const saes = structure?.saes.map(({ sae }) => saeId(sae.key)) ?? []
+    const saes = structure ? saesOf(structure).map(({ key }) => saeId(key)) : []
     return [modelId(model), ...saes, ...(plan === undefined ? [] : [programId(plan.program)])]
   }
 

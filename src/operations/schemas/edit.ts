@@ -3,6 +3,7 @@
  */
 
 import { type Static, type TProperties, Type } from 'typebox'
+import { MAX_FEATURES } from '../../engine/interventions/validate-features.js'
 import { fixedLimits } from '../limits.js'
 import { SaeId } from './sae.js'
 import { CacheId, Float, Heads, HookPointName, LatentIndex, Positions, VectorId } from './tensor.js'
@@ -32,6 +33,42 @@ const target = {
   positions: Type.Optional(Positions),
   heads: Type.Optional(Heads),
 }
+
+/** On the latents z of an SAE, at the hook point that it writes. */
+const ofFeatures = {
+  hookPoint: Type.Optional(
+    Type.Unsafe<string>({
+      ...HookPointName,
+      description: 'The hook point that the SAE writes, which need not be said; another one is an error.',
+    }),
+  ),
+  positions: Type.Optional(Positions),
+  sae: SaeId,
+  keepError: Type.Optional(
+    Type.Boolean({
+      description:
+        "Whether what the SAE does not explain stays: x + decode(z') - decode(z), which is true unless given; or x becomes decode(z').",
+    }),
+  ),
+}
+
+const FeatureUnit = Type.Optional(
+  Type.Enum(['raw', 'maxActivation'], {
+    title: 'FeatureUnit',
+    description:
+      '`raw`: activations as they are; `maxActivation`: in multiples of the largest activation that an index has seen of each feature. `raw` unless given.',
+  }),
+)
+
+const changed = <P extends TProperties>(properties: P) =>
+  Type.Array(Type.Object({ feature: LatentIndex, ...properties }, { additionalProperties: false }), {
+    minItems: 1,
+    maxItems: MAX_FEATURES,
+    description: 'Each feature once.',
+  })
+
+const featureEdit = <Op extends string, P extends TProperties>(op: Op, description: string, properties: P) =>
+  Type.Object({ ...ofFeatures, op: Type.Literal(op), ...properties }, { description, additionalProperties: false })
 
 const edit = <Op extends string, P extends TProperties>(op: Op, description: string, properties: P) =>
   Type.Object({ ...target, op: Type.Literal(op), ...properties }, { description, additionalProperties: false })
@@ -76,10 +113,20 @@ export const EditShape = Type.Union(
       max: Type.Optional(Float),
     }),
     edit('patch', 'the value that the hook point has in another run', { from: PatchSourceShape }),
+    featureEdit('feature-add', 'z + strength', { features: changed({ strength: Float }), unit: FeatureUnit }),
+    featureEdit('feature-set', 'value', { features: changed({ value: Float }), unit: FeatureUnit }),
+    featureEdit('feature-scale', 'strength z', { features: changed({ strength: Float }) }),
+    featureEdit('feature-clamp', 'clamp(z, min, max)', {
+      features: changed({ min: Type.Optional(Float), max: Type.Optional(Float) }),
+      unit: FeatureUnit,
+    }),
+    featureEdit('feature-ablate', '0', { features: changed({}) }),
+    featureEdit('reconstruct', 'z: the SAE is put in the way, which without its error changes x', {}),
   ],
   {
     title: 'Edit',
-    description: 'Replaces the value x of a hook point for everything downstream. Several edits apply in order.',
+    description:
+      'Replaces the value x of a hook point for everything downstream. Several edits apply in order. `feature-...` and `reconstruct` change the latents z of an SAE, at the hook point that it writes.',
   },
 )
 

@@ -48,11 +48,12 @@ export const Positions = Type.Union(
   [
     Type.Enum(['all', 'cls', 'patches']),
     Type.Array(Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 }), { minItems: 1, maxItems: 100_000, uniqueItems: true }),
+    Type.Array(Type.Boolean(), { minItems: 1, maxItems: 100_000 }),
   ],
   {
     title: 'Positions',
     description:
-      '`all`, `cls`, `patches`, or a list of indices. Position 0 is CLS where the model has one, then registers, then patches row by row. On attention scores and patterns they are query positions.',
+      '`all`, `cls`, `patches`, a list of indices, or a mask: true or false for each position. Position 0 is CLS where the model has one, then registers, then patches row by row. On attention scores and patterns they are query positions.',
   },
 )
 
