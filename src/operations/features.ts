@@ -5,11 +5,8 @@
 import { type Static, Type } from 'typebox'
 import type { ModelRecord } from '../catalog/catalog.js'
 import { modelSource } from '../catalog/catalog.js'
-import { saeSource } from '../catalog/sae-source.js'
 import { EngineError } from '../engine/errors.js'
 import type { PositionSelector } from '../engine/interventions/edit.js'
-import type { HookPointInfo } from '../engine/models/model.js'
-import { fitProblems } from '../engine/saes/fit-model.js'
 import { Problems, RequestError } from './errors.js'
 import { saeFeaturesOf } from './feature-rows.js'
 import { type DownloadedSae, findDownloadedSae, findModelOfSae } from './find-feature.js'
@@ -18,12 +15,12 @@ import { InputShape } from './forward.js'
 import { fixedLimits, type LimitName } from './limits.js'
 import { loadInputs } from './load-inputs.js'
 import { type Call, type Context, defineOperation } from './operation.js'
+import { DEFAULT_TOP_K, planSaeRead, saeReadOf } from './plan-sae-read.js'
 import { resolveEdits } from './resolve-edits.js'
 import { Edits } from './schemas/edit.js'
 import { SaeFeaturesShape } from './schemas/features.js'
 import { ModelId } from './schemas/model.js'
 import { Positions } from './schemas/tensor.js'
-import { selectRows } from './select-rows.js'
 
 const SaeId = Type.String({ 'x-scalar': 'ID', minLength: 1, maxLength: 200, description: 'The id of an SAE that is here.' })
 
@@ -64,8 +61,6 @@ const FeaturesInputShape = Type.Object(
 
 type FeaturesInput = Static<typeof FeaturesInputShape>
 
-const DEFAULT_TOP_K = 10
-
 export const features = defineOperation({
   name: 'features',
   kind: 'query',
@@ -93,9 +88,7 @@ export const features = defineOperation({
         model: modelSource(model),
         inputs,
         ...plan.resolved,
-        saes: plan.reads.map(({ sae, selected, topK, imageTopK }) => {
-          return { sae: saeSource(sae), topK, imageTopK, ...(selected && { positions: selected }) }
-        }),
+        saes: plan.reads.map(saeReadOf),
       },
       call.signal,
     )
@@ -136,17 +129,6 @@ async function findAll({ catalog }: Context, { saes: ids, model: id }: FeaturesI
   return { saes, model: await findModelOfSae(catalog, first) }
 }
 
-/** An SAE's part of the run. */
-interface Read {
-  readonly sae: DownloadedSae
-  readonly hookPoint: HookPointInfo
-  /** Undefined for all of them. */
-  readonly selected: readonly number[] | undefined
-  readonly positions: readonly number[]
-  readonly topK: number
-  readonly imageTopK: number
-}
-
 interface ToPlan extends Found {
   readonly input: FeaturesInput
   readonly call: Call
@@ -164,20 +146,14 @@ async function planRun(context: Context, { input, call, model, saes }: ToPlan) {
   const topK = input.topK ?? DEFAULT_TOP_K
   const imageTopK = input.imageTopK ?? topK
   if (topK === 0 && imageTopK === 0) problems.add('topK', invalid('topK', 'and imageTopK are 0: nothing would be answered'))
-  const reads = saes.flatMap((sae, index): Read[] => {
-    const { config } = sae.download.description
-    const misfit = fitProblems(config, tower.hookPoints)
-    if (misfit.length > 0) problems.add(`saes[${index}]`, new EngineError('SAE_MISFIT', { sae: sae.id, model: model.id, problems: misfit }))
-    const hookPoint = tower.hookPoints.find(({ name }) => name === config.hookPoint)
-    if (!hookPoint) return []
-    const positions = (input.positions ?? sae.positions ?? 'all') as PositionSelector
-    const hasPositions = hookPoint.axes.length > 2
-    const [selection] = hasPositions || input.positions !== undefined ? selectRows({ positions }, { hookPoint, tower, problems }) : []
-    const nPositions = hasPositions ? (hookPoint.shape[1] as number) : 1
-    const all = Array.from({ length: nPositions }, (_, position) => position)
-    const counts = { topK: Math.min(topK, config.dSae), imageTopK: Math.min(imageTopK, config.dSae) }
-    return [{ sae, hookPoint, selected: selection?.indices, positions: selection?.indices ?? all, ...counts }]
-  })
+  const about = {
+    model,
+    problems,
+    topK,
+    imageTopK,
+    ...(input.positions !== undefined && { positions: input.positions as PositionSelector }),
+  }
+  const reads = saes.flatMap((sae, index) => planSaeRead(sae, { ...about, path: `saes[${index}]`, positionsPath: 'positions' }) ?? [])
   const resolved = await resolveEdits(input.edits ?? [], { model: model.id, tower, nInputs, context }, problems)
   problems.throwIfAny()
   const nPairs = reads.reduce((sum, read) => sum + nInputs * (read.positions.length * read.topK + read.imageTopK), 0)

@@ -20,7 +20,9 @@ import { jobArtifact } from './job-artifact.js'
 import { cancelJob, createJob, jobs, resumeJob } from './jobs.js'
 import { metrics } from './metrics.js'
 import { model } from './model.js'
+import { modelGraph } from './model-graph.js'
 import { models } from './models.js'
+import { printedGraph } from './printed-graph.js'
 import { registerDataset, removeDataset, uploadDataset } from './register-dataset.js'
 import { sae } from './sae.js'
 import { saeFeature } from './sae-feature.js'
@@ -35,6 +37,8 @@ export const operations = {
   models,
   model,
   hookPoints,
+  modelGraph,
+  printedGraph,
   saes,
   sae,
   saeFeatures,

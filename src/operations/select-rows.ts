@@ -14,15 +14,23 @@ export interface RowSelector {
   readonly heads?: readonly number[]
 }
 
+export interface SelectionPlace {
+  readonly hookPoint: HookPointInfo
+  readonly tower: TowerDescription
+  readonly problems: Problems
+  /** Of the positions in the request. */
+  readonly path?: string
+}
+
 /** Problems go to `problems`. */
 export function selectRows(
   { positions, heads }: RowSelector,
-  { hookPoint, tower, problems }: { readonly hookPoint: HookPointInfo; readonly tower: TowerDescription; readonly problems: Problems },
+  { hookPoint, tower, problems, path = 'positions' }: SelectionPlace,
 ): AxisSelection[] {
   const place = { hookPoint, tower }
   const edit = { hookPoint: hookPoint.name, op: 'zero', ...(positions !== undefined && { positions }), ...(heads && { heads }) } as const
   const selections = [
-    problems.collect('positions', () => asInput('positions', () => selectPositions(edit, place, ''))),
+    problems.collect(path, () => asInput(path, () => selectPositions(edit, place, ''))),
     problems.collect('heads', () => asInput('heads', () => selectHeads(edit, place, ''))),
   ]
   return selections.filter((selection) => selection !== undefined)

@@ -4,6 +4,7 @@
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { DrawnFile } from '../operations/drawn-file.js'
+import { TEXT } from './negotiate.js'
 
 /** Of an address that says what its content is; `private`, since a key may have been needed to read it. */
 export const FOR_EVER = 'private, max-age=31536000, immutable'
@@ -24,5 +25,5 @@ export async function sendFile(
   const isKnown = hasTag(request, `"${tag}"`)
   const bytes = isKnown ? undefined : await draw()
   reply.header('etag', `"${tag}"`).header('cache-control', version === tag ? FOR_EVER : ASK_AGAIN)
-  return bytes ? reply.type(type).send(bytes) : reply.code(304).send()
+  return bytes ? reply.type(type === TEXT ? `${TEXT}; charset=utf-8` : type).send(bytes) : reply.code(304).send()
 }

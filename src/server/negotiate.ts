@@ -11,6 +11,9 @@ export const NPZ = 'application/x-npz'
 export const SAFETENSORS = 'application/vnd.safetensors'
 export const PNG = 'image/png'
 export const SVG = 'image/svg+xml'
+export const TEXT = 'text/plain'
+/** ONNX has no type of its own. */
+export const BYTES = 'application/octet-stream'
 export const ARROW = 'application/vnd.apache.arrow.stream'
 
 /** In order of preference where the client has none. */

@@ -12,7 +12,7 @@ import { ARTIFACT_PATH } from './artifact-routes.js'
 import { datasetTypes } from './dataset-routes.js'
 import { uploadTypes } from './image-routes.js'
 import { EVENT_STREAM } from './job-events.js'
-import { ARROW, JSON_TYPE, NPZ, PNG, SAFETENSORS, SVG } from './negotiate.js'
+import { ARROW, JSON_TYPE, NPZ, PNG, SAFETENSORS, TEXT } from './negotiate.js'
 import { statuses, titleOf } from './problem.js'
 import { pathParameters, type Route, routes } from './routes.js'
 
@@ -68,7 +68,10 @@ export function openApiDocument(): Json {
   }
 }
 
-function describeRoute({ operation, method, path, tag, tensors, picture, file, created }: Route, schemas: Record<string, Json>): Json {
+function describeRoute(
+  { operation, method, path, tag, tensors, picture, file, download, created }: Route,
+  schemas: Record<string, Json>,
+): Json {
   const inPath = pathParameters(path)
   const input = operation.input as unknown as { properties?: Record<string, TSchema>; required?: string[] }
   // alternatives have no properties of their own
@@ -90,7 +93,9 @@ function describeRoute({ operation, method, path, tag, tensors, picture, file, c
     ...(method === 'POST' && hasBody(input, inPath) && { requestBody: describeBody(operation, { inPath, schemas }) }),
     responses: file
       ? fileResponses(file)
-      : { [created ? 201 : 200]: { description: 'The answer.', headers: answerHeaders, content }, default: problemResponse },
+      : download
+        ? downloadResponses(download)
+        : { [created ? 201 : 200]: { description: 'The answer.', headers: answerHeaders, content }, default: problemResponse },
   }
 }
 
@@ -120,11 +125,20 @@ function describeBody(
 
 const fileResponses = (type: string) => ({
   200: {
-    description: 'The picture.',
+    description: type === TEXT ? 'The text.' : 'The picture.',
     headers: { ...answerHeaders, ETag: { schema: { type: 'string' } } },
-    content: { [type]: { schema: type === SVG ? { type: 'string' } : binary } },
+    content: { [type]: { schema: type === PNG ? binary : { type: 'string' } } },
   },
   304: { description: 'Not modified.' },
+  default: problemResponse,
+})
+
+const downloadResponses = (type: string) => ({
+  200: {
+    description: 'The file.',
+    headers: { ...answerHeaders, 'Content-Disposition': { description: 'With a name for the file.', schema: { type: 'string' } } },
+    content: { [type]: { schema: binary } },
+  },
   default: problemResponse,
 })
 

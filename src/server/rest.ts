@@ -4,10 +4,12 @@
 
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Download } from '../operations/download.js'
 import type { DrawnFile } from '../operations/drawn-file.js'
 import { fixedLimits } from '../operations/limits.js'
 import type { Call } from '../operations/operation.js'
 import { callOf, type Doors } from './doors.js'
+import { sendDownload } from './download-answer.js'
 import { encode } from './encode.js'
 import { sendFile } from './file-answer.js'
 import { idempotencyKeyOf } from './idempotency.js'
@@ -41,6 +43,7 @@ async function answer(route: Route, { request, reply, doors }: { request: Fastif
   const output = await doors.invoker.invoke(route.operation, input, { ...call, caller: request.caller })
 
   if (route.file) return sendFile(output as DrawnFile, { type: route.file, version: (input as { v?: string }).v, request, reply })
+  if (route.download) return sendDownload(output as Download, { type: route.download, reply })
   if (route.created) reply.code(201).header('location', route.created(output as never))
   if (type === PNG) return reply.type(PNG).send(route.picture!(output as never))
   const started = performance.now()
@@ -54,9 +57,10 @@ async function answer(route: Route, { request, reply, doors }: { request: Fastif
   return reply.send(Array.isArray(chunks) && chunks.length === 1 ? chunks[0] : Readable.from(chunks, { objectMode: false }))
 }
 
-function offered({ tensors, picture, file }: Route) {
+function offered({ tensors, picture, file, download }: Route) {
   if (tensors) return tensorTypes
   if (file) return [file]
+  if (download) return [download]
   return picture ? ([PNG, JSON_TYPE] as const) : ([JSON_TYPE] as const)
 }
 

@@ -7,7 +7,7 @@ import type { Tensor } from '../engine/tensor.js'
 import { sparseTensors } from '../operations/feature-rows.js'
 import type { Operation } from '../operations/operation.js'
 import { operations } from '../operations/operations.js'
-import { PNG, SVG } from './negotiate.js'
+import { BYTES, PNG, SVG, TEXT } from './negotiate.js'
 
 type TensorsOf = (output: never, input: Readonly<Record<string, unknown>>) => Readonly<Record<string, Tensor>>
 
@@ -24,7 +24,9 @@ export interface Route {
   /** Present when something is made: where it is then. Takes an Idempotency-Key. */
   readonly created?: (output: never) => string
   /** Present when the answer is a file of this type (`DrawnFile`). */
-  readonly file?: typeof PNG | typeof SVG
+  readonly file?: typeof PNG | typeof SVG | typeof TEXT
+  /** Present when the answer is a file of this type that is made while it is sent (`Download`). */
+  readonly download?: typeof BYTES
 }
 
 /** Ties the types of `tensors` to those of the operation. */
@@ -38,12 +40,14 @@ function route<I extends TSchema, O extends TSchema>(
     readonly picture?: (output: Static<O>) => Uint8Array
     readonly created?: (output: Static<O>) => string
     readonly file?: Route['file']
+    readonly download?: Route['download']
   },
 ): Route {
   return { method, path, ...about } as unknown as Route
 }
 
 const { saes, sae, saeFeatures, saeFeature, metrics, datasets, dataset, datasetItems, registerDataset, removeDataset } = operations
+const { modelGraph, printedGraph } = operations
 const { capabilities, models, model, hookPoints, images, forward, features, heatmap, cache, activation } = operations
 const { jobs, job, jobLog, createJob, cancelJob, resumeJob } = operations
 const { featureHeatmap, featureSprite, featureHistogram, featureDensity, saeDensity } = operations
@@ -58,6 +62,8 @@ export const routes: readonly Route[] = [
   route('GET', '/v1/models', { operation: models, tag: 'models' }),
   route('GET', '/v1/models/{id}', { operation: model, tag: 'models' }),
   route('GET', '/v1/models/{model}/hooks', { operation: hookPoints, tag: 'models' }),
+  route('GET', '/v1/models/{model}/graph', { operation: printedGraph, tag: 'models', file: TEXT }),
+  route('POST', '/v1/models/{model}/graph', { operation: modelGraph, tag: 'models', download: BYTES }),
   route('GET', '/v1/saes', { operation: saes, tag: 'saes' }),
   route('GET', '/v1/saes/{id}', { operation: sae, tag: 'saes' }),
   route('GET', '/v1/saes/{sae}/features', { operation: saeFeatures, tag: 'saes' }),

@@ -23,7 +23,11 @@ test('schema.graphql is what the operations say', async () => {
 test('every operation is in both, under its own name', () => {
   const openapi = JSON.stringify(openApiDocument())
   const graphql = printedSchema()
-  const files = new Set(['imageFile', 'jobArtifact', ...routes.flatMap(({ file, operation }) => (file ? [operation.name] : []))])
+  const files = new Set([
+    'imageFile',
+    'jobArtifact',
+    ...routes.flatMap(({ file, download, operation }) => (file || download ? [operation.name] : [])),
+  ])
   for (const { name } of Object.values(operations)) {
     // what is known of an image is one of the forms of its URL
     if (name !== 'image') expect(openapi).toContain(`"operationId":"${name}"`)
@@ -100,7 +104,7 @@ describe('answers are of the schema that OpenAPI promises', () => {
       '/v1/caches/{cache}/{hookPoint}': `/v1/caches/${cache}/hook_embed`,
     }
     const described = Object.entries(document.paths).flatMap(([route, methods]) =>
-      'get' in methods && !/(\.(png|svg)|\/events|\/artifacts\/\{name\})$/.test(route) ? [route] : [],
+      'get' in methods && !/(\.(png|svg)|\/events|\/graph|\/artifacts\/\{name\})$/.test(route) ? [route] : [],
     )
     expect(described.sort()).toEqual(Object.keys(urls).sort())
     for (const [route, url] of Object.entries(urls)) {
