@@ -150,6 +150,14 @@ function withOwnFiles(drawing: Drawing): Drawing {
     const { file, patches } = drawing
     return { ...drawing, ...(file && { file: ownBytes(file) }), patches: withOwnValues(patches) }
   }
+  if (drawing.kind === 'panels') {
+    const panels = drawing.panels.map(({ patches, ...panel }) => ({ ...panel, patches: withOwnValues(patches) }))
+    return { ...drawing, panels, ...(drawing.file && { file: ownBytes(drawing.file) }) }
+  }
+  if (drawing.kind === 'marks') {
+    const legend = drawing.legend.map(({ picture, ...entry }) => ({ ...entry, ...(picture && { picture: ownBytes(picture) }) }))
+    return { ...drawing, legend, file: ownBytes(drawing.file) }
+  }
   const tiles = drawing.tiles.map(({ file, patches, ...tile }) => ({
     ...tile,
     file: ownBytes(file),
