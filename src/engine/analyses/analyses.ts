@@ -2,10 +2,19 @@
 
 import type { Analysis } from './analysis.js'
 import { attentionRollout } from './attention-rollout.js'
+import { correlateFeatures } from './correlate-features.js'
+import { decoderGeometry } from './decoder-geometry.js'
 import { directLogitAttribution } from './direct-logit-attribution.js'
+import { featuresToHeads } from './features-to-heads.js'
+import { headComposition } from './head-composition.js'
 import { headContributions } from './head-contributions.js'
 import { headSums } from './head-sums.js'
 import { logitLens } from './logit-lens.js'
+import { matchDecoders } from './match-decoders.js'
+import { pooledFeatures } from './pooled-features.js'
+import { separateFeatures } from './separate-features.js'
+import { virtualWeights } from './virtual-weights.js'
+import { weightCircuits } from './weight-circuits.js'
 
 export const analyses = {
   directLogitAttribution,
@@ -13,6 +22,15 @@ export const analyses = {
   headContributions,
   headSums,
   logitLens,
+  correlateFeatures,
+  decoderGeometry,
+  featuresToHeads,
+  headComposition,
+  matchDecoders,
+  pooledFeatures,
+  separateFeatures,
+  virtualWeights,
+  weightCircuits,
 } as const satisfies Record<string, Analysis<never, unknown>>
 
 export type AnalysisName = keyof typeof analyses
