@@ -15,6 +15,7 @@ import { pooledFeatures } from './pooled-features.js'
 import { separateFeatures } from './separate-features.js'
 import { virtualWeights } from './virtual-weights.js'
 import { weightCircuits } from './weight-circuits.js'
+import { sweep } from './sweep.js'
 
 export const analyses = {
   directLogitAttribution,
@@ -31,6 +32,7 @@ export const analyses = {
   separateFeatures,
   virtualWeights,
   weightCircuits,
+  sweep,
 } as const satisfies Record<string, Analysis<never, unknown>>
 
 export type AnalysisName = keyof typeof analyses
