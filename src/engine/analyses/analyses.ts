@@ -11,6 +11,8 @@ import { headContributions } from './head-contributions.js'
 import { headSums } from './head-sums.js'
 import { logitLens } from './logit-lens.js'
 import { matchDecoders } from './match-decoders.js'
+import { patching } from './patching.js'
+import { pathPatching } from './path-patching.js'
 import { pooledFeatures } from './pooled-features.js'
 import { separateFeatures } from './separate-features.js'
 import { virtualWeights } from './virtual-weights.js'
@@ -23,6 +25,8 @@ export const analyses = {
   headContributions,
   headSums,
   logitLens,
+  patching,
+  pathPatching,
   correlateFeatures,
   decoderGeometry,
   featuresToHeads,

@@ -35,9 +35,10 @@ export interface Begun {
    * Runs variants, at most `MOST_ROWS` at once.
    * @param rows    of each variant, the picture that it is one of
    * @param inputs  those that are not shared, a row for each variant
+   * @param whole   those that every variant is given all of: what rows are looked up in
    * @returns       the graph's other outputs, a row for each variant
    */
-  run(rows: readonly number[], inputs: Inputs): Promise<Outputs>
+  run(rows: readonly number[], inputs: Inputs, whole?: Inputs): Promise<Outputs>
 }
 
 /**
@@ -64,10 +65,10 @@ export async function sharedPrefix(
       const passed = Object.fromEntries(Object.entries(made).filter(([name]) => suffix.inputs.includes(name)))
       return {
         shared: Object.fromEntries(Object.entries(made).filter(([name]) => !(name in passed))),
-        run: (rows, variants) =>
+        run: (rows, variants, whole = {}) =>
           inChunks(rows.length, (from, to) => {
             const chunk = suffix.inputs.includes(rowsInput) ? { [rowsInput]: int64([to - from], rows.slice(from, to)) } : {}
-            return suffix.run({ ...passed, ...chunk, ...rowsOf(variants, from, to) })
+            return suffix.run({ ...passed, ...chunk, ...rowsOf(variants, from, to), ...whole })
           }),
       }
     },
