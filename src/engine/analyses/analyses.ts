@@ -5,6 +5,7 @@ import { attentionRollout } from './attention-rollout.js'
 import { correlateFeatures } from './correlate-features.js'
 import { decoderGeometry } from './decoder-geometry.js'
 import { directLogitAttribution } from './direct-logit-attribution.js'
+import { featureAttribution } from './feature-attribution/feature-attribution.js'
 import { featuresToHeads } from './features-to-heads.js'
 import { headComposition } from './head-composition.js'
 import { headContributions } from './head-contributions.js'
@@ -21,6 +22,7 @@ import { sweep } from './sweep.js'
 
 export const analyses = {
   directLogitAttribution,
+  featureAttribution,
   attentionRollout,
   headContributions,
   headSums,

@@ -102,19 +102,17 @@ export function outputBias(b: GraphBuilder, { transcoder, dOut }: SaeConfig, { p
 }
 
 /** From the decoder's output to the reconstruction: the skip, and the normalisation undone. */
-export function finish(b: GraphBuilder, out: string, { x, normalized }: EncoderInput, config: SaeConfig, { prefix }: SaeSite): string {
-  const { transcoder, dIn, dOut } = config
+export function finish(b: GraphBuilder, out: string, { x, normalized }: EncoderInput, config: SaeConfig, site: SaeSite): string {
+  const { transcoder } = config
   if (!transcoder) return denormalize(b, out, normalized)
-  const y = transcoder.skip === 'none' ? out : add(b, out, skip(b, x, { ...transcoder, weight: `${prefix}W_skip`, shape: [dOut, dIn] }))
+  const passed = skip(b, x, config, site)
+  const y = passed === undefined ? out : add(b, out, passed)
   return transcoder.denormalizes ? denormalize(b, y, normalized) : y
 }
 
-/** Of the input as it came, not normalised. */
-function skip(
-  b: GraphBuilder,
-  x: string,
-  { skip: kind, weight, shape }: { skip: 'none' | 'linear' | 'linear-and-identity'; weight: string; shape: readonly number[] },
-): string {
-  const linear = b.op('MatMul', [x, b.op('Transpose', [b.parameter(weight, shape)], { perm: [1, 0] })])
-  return kind === 'linear' ? linear : add(b, linear, x)
+/** What a transcoder adds to its decoded latents; undefined where it adds nothing. @param x  the input as it came, not normalised */
+export function skip(b: GraphBuilder, x: string, { transcoder, dIn, dOut }: SaeConfig, { prefix }: SaeSite): string | undefined {
+  if (!transcoder || transcoder.skip === 'none') return undefined
+  const linear = b.op('MatMul', [x, b.op('Transpose', [b.parameter(`${prefix}W_skip`, [dOut, dIn])], { perm: [1, 0] })])
+  return transcoder.skip === 'linear' ? linear : add(b, linear, x)
 }

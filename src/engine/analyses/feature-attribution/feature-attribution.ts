@@ -1,0 +1,315 @@
+/**
+ * Feature attribution: what a score, or a feature at a position, depends on. Hook points with SAEs are taken apart into features, what the SAEs leave
+ * out, and constants; a node's attribution is the gradient of the score times what is there, and an edge's that of the later node times what the earlier
+ * one writes, past all nodes in between. Gradients go back through features alone: errors are nodes at which nothing goes further back.
+ * @see Marks et al. (2024), "Sparse Feature Circuits"; Ameisen et al. (2025), "Circuit Tracing"; Dunefsky et al. (2024), "Transcoders Find Interpretable
+ *   LLM Feature Circuits"
+ */
+
+import { EngineError } from '../../errors.js'
+import { GraphBuilder } from '../../graph/builder.js'
+import { nPositions } from '../../hook-points.js'
+import type { VisionConfig } from '../../models/model.js'
+import { saePrefix } from '../../saes/attach-saes.js'
+import type { SaeConfig } from '../../saes/sae.js'
+import { int64, type Tensor } from '../../tensor.js'
+import type { Analysis } from '../analysis.js'
+import { poolsTokens } from '../read-out.js'
+import { inChunks, type Outputs, sharedPrefix } from '../shared-prefix.js'
+import { scoringOf, type Target } from '../targets.js'
+import type { Workbench } from '../workbench.js'
+import { DirectGradients, type Sink, seedsOf, type Written, writtenBy } from './edges.js'
+import type { Freeze } from './frozen.js'
+import { directGraph, type GraphSetting, latentGraph, SEEDED, TOKENS, totalGraph, totalOutputs, zOf } from './graphs.js'
+import { type Candidate, candidates, largest, type Threshold } from './nodes.js'
+import { type Site, siteNames, sitesOf } from './sites.js'
+
+export interface FeatureTarget {
+  /** Among the SAEs of the workbench. */
+  readonly sae: number
+  readonly index: number
+  readonly position: number
+}
+
+export interface FeatureAttributionInput {
+  /** `[1, channel, height, width]`, preprocessed. */
+  readonly pixels: Tensor<'float32'>
+  readonly target: Target | FeatureTarget
+  readonly freeze: Freeze
+  /** Whether heads are nodes; if not, attention is passed through. */
+  readonly heads: boolean
+  readonly nodes: Threshold
+  readonly edges: Threshold
+  /** Of the graphs: `numbersOfAttribution`, so that `cost` knows. */
+  readonly numbers: number
+}
+
+export type AttributionNode = Omit<Candidate, 'coefficient'> & { readonly inputs?: Inputs }
+
+/** Of a node that others write to: what it reads, and what of that is said by edges. */
+export interface Inputs {
+  /** What is read of the node, before biases: of a feature its pre-activation without the encoder's bias. */
+  readonly value: number
+  /** What all nodes before it add, kept or not; the rest of `value` are biases of the model (and, through MLPs, what is not linear). */
+  readonly fromNodes: number
+  /** What the kept ones add. */
+  readonly fromKept: number
+}
+
+export interface AttributionEdge {
+  /** Places in `nodes`; -1: the target. */
+  readonly from: number
+  readonly to: number
+  /** What the earlier node adds to the later one: to a feature's pre-activation, to a head's part of the score, to the score. */
+  readonly weight: number
+  /** That times the gradient of the score: what of the score goes along this edge. */
+  readonly influence: number
+}
+
+export interface FeatureAttribution {
+  /** What is attributed: a score; of a feature its pre-activation without the encoder's bias. */
+  readonly value: number
+  readonly target: Inputs
+  readonly nodes: readonly AttributionNode[]
+  readonly edges: readonly AttributionEdge[]
+  /**
+   * Where `value` comes from in the end. With patterns and norms frozen and no MLP in between the sum is exact, and `remainder` is rounding;
+   * else it is what gradients do not say.
+   */
+  readonly sources: {
+    readonly tokens: number
+    readonly errors: number
+    /** Of the model, of the encoders, and what decoders add without features. */
+    readonly biases: number
+    readonly remainder: number
+  }
+  /** Of each SAE: all features together, by sign and by size. */
+  readonly features: readonly { readonly sum: number; readonly size: number }[]
+  /** Of all attributions by size, what the kept nodes have. */
+  readonly keptShare: number
+}
+
+const ROWS_PER_RUN = 16
+
+/** What is computed for one request beside the model's own run, at most. */
+export function numbersOfAttribution(
+  config: VisionConfig,
+  { saes, most, heads }: { readonly saes: readonly SaeConfig[]; readonly most: number; readonly heads: boolean },
+): number {
+  const length = nPositions(config)
+  const rows = Math.min(ROWS_PER_RUN, most + 1)
+  const widths = saes.map(({ dIn, dOut }) => dIn + 3 * dOut)
+  const fields = widths.reduce((sum, width) => sum + width, (heads ? 3 * config.nLayers : 3) * config.dModel)
+  // latents, activations, coefficients, their gradients and attributions; gradients and seeds of every row
+  return saes.reduce((sum, { dSae }) => sum + 10 * length * dSae, 0) + rows * length * fields + (most + 1) * length * fields
+}
+
+export const featureAttribution: Analysis<FeatureAttributionInput, FeatureAttribution> = {
+  cost: ({ numbers, nodes }) => ({ rows: Math.min(ROWS_PER_RUN, nodes.most + 1), gradients: true, bytes: 4 * numbers }),
+
+  async run(bench, input) {
+    const setting = settingOf(bench, input)
+    const target = await targetSink(bench, input.target, setting.sites)
+    const outputs = await runTotal(bench, input, { setting, target })
+    const place = { dSae: setting.sites.map(({ sae }) => sae.dSae), nLayers: setting.heads ? setting.config.nLayers : 0 }
+    const all = candidates(outputs, place).filter((node) => !isItself(node, input.target))
+    const total = sizeOfAll(all, outputs, setting)
+    const kept = largest(all, ({ attribution }) => attribution, { ...input.nodes, total })
+    const nodes = kept.toSorted((a, b) => placeOf(a, bench, setting) - placeOf(b, bench, setting))
+    const found = await direct(bench, input, { setting, target, nodes, outputs })
+    return {
+      value: outputs[SEEDED]!.data[0]!,
+      ...found,
+      sources: sourcesOf(outputs, setting),
+      features: setting.sites.map(({ index }) => {
+        const names = totalOutputs.features(index)
+        return { sum: outputs[names.sum]!.data[0]!, size: outputs[names.size]!.data[0]! }
+      }),
+      keptShare: total === 0 ? 0 : kept.reduce((sum, { attribution }) => sum + Math.abs(attribution), 0) / total,
+    }
+  },
+}
+
+function settingOf(bench: Workbench, { freeze, heads }: FeatureAttributionInput): GraphSetting {
+  const { config, description, key } = bench.model
+  if (!poolsTokens(config)) {
+    const problem = `${key} does not pool: its answer has a row for each position, and no one score`
+    throw new EngineError('INPUT_INVALID', { path: 'model', problem })
+  }
+  const sites = sitesOf(
+    bench.saes.map((sae) => sae.config),
+    description.vision.hookPoints,
+  )
+  return { config, scoring: scoringOf(description), sites, freeze, heads }
+}
+
+const keyOf = ({ freeze, heads }: GraphSetting) => JSON.stringify({ freeze, heads })
+
+interface Prepared {
+  readonly setting: GraphSetting
+  readonly target: Sink
+}
+
+/** @throws INPUT_INVALID of a feature or a position that is not there */
+async function targetSink(bench: Workbench, target: Target | FeatureTarget, sites: readonly Site[]): Promise<Sink> {
+  if ('direction' in target) return { kind: 'score', direction: target.direction }
+  const refuse = (path: string, problem: string) => new EngineError('INPUT_INVALID', { path: `target.${path}`, problem })
+  const site = sites[target.sae]
+  if (!site) throw refuse('sae', `${target.sae} is not one of the SAEs, 0 to ${sites.length - 1}`)
+  if (target.index >= site.sae.dSae)
+    throw refuse('feature', `${target.index} is out of range; the SAE has features 0 to ${site.sae.dSae - 1}`)
+  const length = nPositions(bench.model.config)
+  if (target.position >= length) throw refuse('position', `${target.position} is out of range; positions are 0 to ${length - 1}`)
+  const [latent] = await latentVectors(bench, site, [target.index])
+  const node: Candidate = { kind: 'feature', ...target, attribution: 0 }
+  return { kind: 'node', node, column: latent!.column }
+}
+
+/** A feature is no input of itself. */
+function isItself({ kind, sae, index, position }: Candidate, target: Target | FeatureTarget): boolean {
+  return 'sae' in target && kind === 'feature' && sae === target.sae && index === target.index && position === target.position
+}
+
+async function runTotal(bench: Workbench, { pixels, nodes }: FeatureAttributionInput, { setting, target }: Prepared): Promise<Outputs> {
+  const k = setting.sites.map(({ sae }) => Math.min(nodes.most, sae.dSae * nPositions(setting.config)))
+  const program = await bench.ready(`featureAttribution total ${keyOf(setting)} ${k}`, () => {
+    return totalGraph(bench.model.build(new Set()), { ...setting, k })
+  })
+  const seeds = seedsOf([target], { ...setting, heads: false, outputs: {} })
+  return program.run({ pixels, ...seeds })
+}
+
+/** All attributions by size, those of features that are no candidates included. */
+function sizeOfAll(all: readonly Candidate[], outputs: Outputs, { sites }: GraphSetting): number {
+  const others = all.filter(({ kind }) => kind !== 'feature').reduce((sum, { attribution }) => sum + Math.abs(attribution), 0)
+  return sites.reduce((sum, { index }) => sum + outputs[totalOutputs.features(index).size]!.data[0]!, others)
+}
+
+/** In the order in which the model computes them. */
+function placeOf({ kind, sae, layer, position }: Candidate, bench: Workbench, { sites }: GraphSetting): number {
+  const name = kind === 'token' ? TOKENS : kind === 'head' ? zOf(layer!) : sites[sae!]!.hookPoint
+  const hookPoints = bench.model.description.vision.hookPoints
+  return hookPoints.findIndex((each) => each.name === name) * 2 ** 20 + position
+}
+
+interface Latent {
+  readonly row: Float32Array
+  readonly column: Float32Array
+}
+
+async function latentVectors(bench: Workbench, { sae, index }: Site, latents: readonly number[]): Promise<Latent[]> {
+  if (latents.length === 0) return []
+  const program = await bench.ready(`featureAttribution latents ${index}`, () => {
+    return latentGraph(new GraphBuilder('latents'), sae, saePrefix(index))
+  })
+  const { rows, columns } = await program.run({ latents: int64([latents.length], latents) })
+  return latents.map((_, at) => ({
+    row: rows!.data.subarray(at * sae.dOut, (at + 1) * sae.dOut),
+    column: columns!.data.subarray(at * sae.dIn, (at + 1) * sae.dIn),
+  }))
+}
+
+interface Kept extends Prepared {
+  readonly nodes: readonly Candidate[]
+  readonly outputs: Outputs
+}
+
+/** Edges between the kept nodes, and what each of them is made of. */
+async function direct(
+  bench: Workbench,
+  { pixels, edges: threshold }: FeatureAttributionInput,
+  { setting, target, nodes, outputs }: Kept,
+): Promise<Pick<FeatureAttribution, 'target' | 'nodes' | 'edges'>> {
+  const { config, sites } = setting
+  const latents = new Map<Candidate, Latent>()
+  for (const site of sites) {
+    const own = nodes.filter(({ kind, sae }) => kind === 'feature' && sae === site.index)
+    const vectors = await latentVectors(
+      bench,
+      site,
+      own.map(({ index }) => index!),
+    )
+    for (const [at, node] of own.entries()) latents.set(node, vectors[at]!)
+  }
+  const isSink = ({ kind }: Candidate) => kind === 'feature' || kind === 'head'
+  const sinks: Sink[] = [
+    target,
+    ...nodes.filter(isSink).map((node): Sink => {
+      const latent = latents.get(node)
+      return { kind: 'node', node, ...(latent && { column: latent.column }) }
+    }),
+  ]
+  const run = await sharedPrefix(bench, `featureAttribution direct ${keyOf(setting)}`, () =>
+    directGraph(bench.model.build(new Set()), setting),
+  )
+  const begun = await run.begin({ pixels })
+  const gradients = await inChunks(
+    sinks.length,
+    async (from, to) => ({
+      ...(await begun.run(Array<number>(to - from).fill(0), seedsOf(sinks.slice(from, to), { ...setting, outputs }))),
+    }),
+    ROWS_PER_RUN,
+  )
+
+  const written = nodes.map((node) => {
+    const row = latents.get(node)?.row
+    return writtenBy(node, { config, outputs, ...(row && { row }) })
+  })
+  const inputs = new Map<Sink, Inputs>()
+  const edges: AttributionEdge[] = []
+  for (const [row, sink] of sinks.entries()) {
+    const gradient = new DirectGradients(gradients, row, nPositions(config))
+    const to = sink.kind === 'node' && row > 0 ? nodes.indexOf(sink.node) : -1
+    const along = to < 0 ? 1 : perUnit(nodes[to]!, sites)
+    const own = written.flatMap((each, from) => (from === to ? [] : [edgeOf(gradient, each, { from, to, along })]))
+    edges.push(...own.filter(({ weight }) => weight !== 0))
+    inputs.set(sink, {
+      value: gradients[SEEDED]!.data[row]!,
+      fromNodes: fromNodes(gradient, outputs, setting),
+      fromKept: own.reduce((sum, { weight }) => sum + weight, 0),
+    })
+  }
+  const total = edges.reduce((sum, { influence }) => sum + Math.abs(influence), 0)
+  const ofNode = new Map(sinks.flatMap((sink, row) => (sink.kind === 'node' && row > 0 ? [[sink.node, inputs.get(sink)!] as const] : [])))
+  return {
+    target: inputs.get(target)!,
+    nodes: nodes.map((node) => {
+      const { coefficient: _, ...shown } = node
+      const own = ofNode.get(node)
+      return { ...shown, ...(own && { inputs: own }) }
+    }),
+    edges: largest(edges, ({ influence }) => influence, { ...threshold, total }),
+  }
+}
+
+function edgeOf(
+  gradient: DirectGradients,
+  { place, ...what }: Written,
+  { from, to, along }: { from: number; to: number; along: number },
+): AttributionEdge {
+  const weight = gradient.along(place, what)
+  return { from, to, weight, influence: weight * along }
+}
+
+/** What of the score one unit of a node's input brings. */
+function perUnit({ kind, sae, attribution, activation }: Candidate, sites: readonly Site[]): number {
+  // a head is read as what the score takes of it
+  if (kind !== 'feature') return 1
+  const slope = sites[sae!]!.sae.activation === 'tanh-relu' ? 1 - activation! ** 2 : 1
+  return activation === 0 ? 0 : (attribution / activation!) * slope
+}
+
+/** Everything that is before a sink: tokens, heads, and all that SAEs stand for. */
+function fromNodes(gradient: DirectGradients, outputs: Outputs, { config, sites, heads }: GraphSetting): number {
+  const ofSites = sites.reduce((sum, site) => sum + gradient.all(siteNames(site.index).node, outputs[siteNames(site.index).whole]!.data), 0)
+  const layers = heads ? Array.from({ length: config.nLayers }, (_, layer) => zOf(layer)) : []
+  return layers.reduce((sum, z) => sum + gradient.all(z, outputs[z]!.data), ofSites + gradient.all(TOKENS, outputs[TOKENS]!.data))
+}
+
+function sourcesOf(outputs: Outputs, { sites }: GraphSetting): FeatureAttribution['sources'] {
+  const sum = (name: string) => outputs[name]?.data.reduce((total, value) => total + value, 0) ?? 0
+  const tokens = sum(totalOutputs.tokens)
+  const errors = sites.reduce((total, { index }) => total + sum(totalOutputs.errors(index)), 0)
+  const biases = sites.reduce((total, { index }) => total + sum(totalOutputs.constants(index)), sum(totalOutputs.biases))
+  return { tokens, errors, biases, remainder: outputs[SEEDED]!.data[0]! - tokens - errors - biases }
+}
