@@ -13,7 +13,17 @@ import type { GraphqlContext } from './types.js'
 /** What a field costs; a query may cost `graphqlComplexity` in all, and most fields cost 1. */
 const COST = { read: 5, run: 300, write: 50, admin: 50 } as const
 
-const withBody: ReadonlySet<string> = new Set(['createJob', 'features', 'forward', 'heatmap', 'registerDataset'])
+const withBody: ReadonlySet<string> = new Set([
+  'compareImagePair',
+  'compareImages',
+  'compareSaes',
+  'createJob',
+  'features',
+  'forward',
+  'heatmap',
+  'registerDataset',
+  'virtualWeights',
+])
 
 /**
  * An operation that has a body in REST takes the same JSON here, as `input`; the others take their parameters as arguments.

@@ -6,6 +6,7 @@ import { type GraphQLSchema, printSchema } from 'graphql'
 import type { Operation } from '../operations/operation.js'
 import { operations } from '../operations/operations.js'
 import { createBuilder } from './builder.js'
+import { compareFields } from './compare-fields.js'
 import { connectionField } from './connection-field.js'
 import { datasetFields } from './dataset-fields.js'
 import { TypesFromSchemas } from './from-schema.js'
@@ -52,6 +53,7 @@ export function buildSchema(): GraphQLSchema {
   saeFields(builder, types)
   searchFields(builder, types)
   datasetFields(builder, types)
+  compareFields(builder, types)
   return builder.toSchema()
 }
 

@@ -29,6 +29,14 @@ export const fixedLimits = {
   jsonNumbers: 2_000_000,
   /** Numbers in one answer over GraphQL, written as JSON; as base64 there is no such limit. */
   graphqlNumbers: 100_000,
+  /** Images of one set of a comparison. */
+  comparedImages: 512,
+  /** Cosines, or virtual weights, between features of SAEs: two wide ones against each other, twice over. */
+  decoderCosines: 5_000_000_000,
+  /** Features whose virtual weights are asked for by name. */
+  virtualFeatures: 256,
+  /** Heads whose circuits one request may ask for. */
+  circuits: 512,
   /** Items on one page of a list. */
   pageSize: 100,
   /** Files in the zip file of a data set. */

@@ -4,6 +4,9 @@
 
 import { activation, cache } from './cache.js'
 import { capabilities } from './capabilities.js'
+import { compareImagePair } from './compare-image-pair.js'
+import { compareImages } from './compare-images.js'
+import { compareSaes } from './compare-saes.js'
 import { dataset, datasetItems, datasets } from './datasets.js'
 import { createExplanation, deleteExplanation, explanation, explanations } from './explanations.js'
 import { featureHeatmap } from './feature-heatmap.js'
@@ -27,10 +30,13 @@ import { registerDataset, removeDataset, uploadDataset } from './register-datase
 import { sae } from './sae.js'
 import { saeFeature } from './sae-feature.js'
 import { saeFeatures } from './sae-features.js'
+import { saeGeometry } from './sae-geometry.js'
 import { saes } from './saes.js'
 import { searchFeatures } from './search-features.js'
 import { uploadImage } from './upload-image.js'
 import { createVector, deleteVector, vector, vectors } from './vectors.js'
+import { virtualWeights } from './virtual-weights.js'
+import { headComposition, weightCircuits } from './weight-circuits.js'
 
 export const operations = {
   capabilities,
@@ -66,6 +72,13 @@ export const operations = {
   forward,
   features,
   heatmap,
+  compareImages,
+  compareSaes,
+  compareImagePair,
+  weightCircuits,
+  headComposition,
+  saeGeometry,
+  virtualWeights,
   featureHeatmap,
   featureSprite,
   featureHistogram,

@@ -55,6 +55,8 @@ export function openApiDocument(): Json {
       { name: 'images', description: 'Pictures, addressed by their content.' },
       { name: 'pictures', description: 'What was found, as pictures: made here, cached by clients.' },
       { name: 'jobs', description: 'Long work: imports, training, evaluating, indexing.' },
+      { name: 'compare', description: 'Sets of images, SAEs and single images against each other.' },
+      { name: 'weights', description: 'What weights alone say of heads and of features.' },
       { name: 'runs', description: 'Inputs through models: activations, edits, outputs.' },
     ],
     paths,

@@ -4,9 +4,12 @@
 
 import type { Static, TSchema } from 'typebox'
 import type { Tensor } from '../engine/tensor.js'
+import { saeComparisonTensors } from '../operations/compare-saes.js'
 import { sparseTensors } from '../operations/feature-rows.js'
 import type { Operation } from '../operations/operation.js'
 import { operations } from '../operations/operations.js'
+import { geometryTensors } from '../operations/sae-geometry.js'
+import { virtualWeightTensors } from '../operations/virtual-weights.js'
 import { BYTES, PNG, SVG, TEXT } from './negotiate.js'
 
 type TensorsOf = (output: never, input: Readonly<Record<string, unknown>>) => Readonly<Record<string, Tensor>>
@@ -55,6 +58,8 @@ const { featureHeatmap, featureSprite, featureHistogram, featureDensity, saeDens
 const { searchFeatures, explanations, explanation, createExplanation, deleteExplanation } = operations
 const { vectors, vector, createVector, deleteVector } = operations
 
+const { compareImages, compareSaes, compareImagePair, weightCircuits, headComposition, saeGeometry, virtualWeights } = operations
+
 const feature = '/v1/saes/{sae}/features/{index}'
 
 export const routes: readonly Route[] = [
@@ -94,6 +99,17 @@ export const routes: readonly Route[] = [
     tensors: ({ activations, output }) => ({ ...activations, ...(output && { output }) }),
   }),
   route('POST', '/v1/features', { operation: features, tag: 'runs', tensors: sparseTensors }),
+  route('POST', '/v1/compare/images', { operation: compareImages, tag: 'compare' }),
+  route('POST', '/v1/compare/saes', { operation: compareSaes, tag: 'compare', tensors: saeComparisonTensors }),
+  route('POST', '/v1/compare/pair', { operation: compareImagePair, tag: 'compare' }),
+  route('GET', '/v1/models/{model}/weights/circuits', { operation: weightCircuits, tag: 'weights' }),
+  route('GET', '/v1/models/{model}/weights/composition', {
+    operation: headComposition,
+    tag: 'weights',
+    tensors: ({ q, k, v }) => ({ q, k, v }),
+  }),
+  route('GET', '/v1/saes/{sae}/geometry', { operation: saeGeometry, tag: 'weights', tensors: geometryTensors }),
+  route('POST', '/v1/weights/virtual', { operation: virtualWeights, tag: 'weights', tensors: virtualWeightTensors }),
   route('POST', '/v1/heatmap', { operation: heatmap, tag: 'runs', picture: ({ png }) => Buffer.from(png, 'base64') }),
   route('GET', `${feature}/examples/{n}/heatmap.png`, { operation: featureHeatmap, tag: 'pictures', file: PNG }),
   route('GET', `${feature}/sprite.png`, { operation: featureSprite, tag: 'pictures', file: PNG }),

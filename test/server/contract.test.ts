@@ -6,6 +6,7 @@ import { printedSchema } from '../../src/graphql/schema.js'
 import { operations } from '../../src/operations/operations.js'
 import { openApiDocument } from '../../src/server/openapi.js'
 import { routes } from '../../src/server/routes.js'
+import { addGoldenSaes } from './golden-saes.js'
 import { addIndexedSae, INDEXED_SAE } from './indexed-sae.js'
 import { get, picture, post, startTestServer, type TestServer, testModels, upload } from './test-server.js'
 
@@ -37,12 +38,15 @@ test('every operation is in both, under its own name', () => {
 })
 
 describe('answers are of the schema that OpenAPI promises', () => {
+  const saes = { relu: 'hf-clip.1-resid-post.relu', gated: 'hf-clip.1-resid-post.gated', topk: 'hf-clip.0-mlp-out.topk' }
+
   let server: TestServer
   let image: string
   beforeAll(async () => {
     server = await startTestServer()
     image = (await upload(server.app, await picture())).json().id
     await addIndexedSae(server.catalog)
+    await addGoldenSaes(server, saes)
   })
   afterAll(() => server.close())
 
@@ -82,10 +86,13 @@ describe('answers are of the schema that OpenAPI promises', () => {
       '/v1/models': '/v1/models',
       '/v1/models/{id}': `/v1/models/${testModels.clip}`,
       '/v1/models/{model}/hooks': `/v1/models/${testModels.clip}/hooks?tower=text`,
+      '/v1/models/{model}/weights/circuits': `/v1/models/${testModels.clip}/weights/circuits`,
+      '/v1/models/{model}/weights/composition': `/v1/models/${testModels.clip}/weights/composition`,
       '/v1/saes': '/v1/saes?limit=100',
       '/v1/saes/{id}': `/v1/saes/${INDEXED_SAE}`,
       '/v1/saes/{sae}/features': `/v1/saes/${INDEXED_SAE}/features`,
       '/v1/saes/{sae}/features/{index}': `/v1/saes/${INDEXED_SAE}/features/3`,
+      '/v1/saes/{sae}/geometry': `/v1/saes/${saes.topk}/geometry?full=true`,
       '/v1/search/features': '/v1/search/features?explanation=apples',
       '/v1/explanations': '/v1/explanations',
       '/v1/explanations/{id}': `/v1/explanations/${explanation!.id}`,
@@ -113,6 +120,22 @@ describe('answers are of the schema that OpenAPI promises', () => {
       expectOf(schemaOf(route, 'get', '200'), response.json())
     }
     expectOf(schemaOf('/v1/images', 'post', '201'), (await upload(server.app, await picture())).json())
+  })
+
+  test('for comparisons and weights', async () => {
+    const other = (await upload(server.app, await picture(2))).json().id
+    const more = await Promise.all([3, 4].map(async (seed) => (await upload(server.app, await picture(seed))).json().id))
+    const bodies: Record<string, object> = {
+      '/v1/compare/images': { saes: [saes.relu], a: { images: [image, other] }, b: { images: more } },
+      '/v1/compare/saes': { saes: [saes.relu, saes.gated], images: { images: more }, full: true },
+      '/v1/compare/pair': { model: testModels.clip, a: image, b: other, saes: [saes.relu] },
+      '/v1/weights/virtual': { upstream: saes.topk, downstream: saes.relu },
+    }
+    for (const [route, body] of Object.entries(bodies)) {
+      const response = await post(server.app, route, body)
+      expect(response.statusCode).toBe(200)
+      expectOf(schemaOf(route, 'post', '200'), response.json())
+    }
   })
 
   test('for refusals', async () => {

@@ -16,9 +16,9 @@ import { patching } from './patching.js'
 import { pathPatching } from './path-patching.js'
 import { pooledFeatures } from './pooled-features.js'
 import { separateFeatures } from './separate-features.js'
+import { sweep } from './sweep.js'
 import { virtualWeights } from './virtual-weights.js'
 import { weightCircuits } from './weight-circuits.js'
-import { sweep } from './sweep.js'
 
 export const analyses = {
   directLogitAttribution,
