@@ -66,7 +66,7 @@ describe('POST /v1/models/{model}/graph', () => {
     expect(session.inputNames).toEqual(['pixels'])
     const made = await session.run({ pixels })
     const own = await forward({ edits, read: ['blocks.*.hook_resid_post'] })
-    expect(made[session.outputNames[0]!]).toBeCloseTensor(own.output!)
+    expect(made.output).toBeCloseTensor(own.output!)
     for (const name of ['blocks.0.hook_resid_post', hookPoint]) expect(made[name]).toBeCloseTensor(own[name]!)
     await session.release()
 

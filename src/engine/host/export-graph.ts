@@ -5,10 +5,11 @@
 
 import { EngineError } from '../errors.js'
 import { bakeInputs } from '../graph/bake-inputs.js'
-import type { Graph } from '../graph/graph.js'
+import type { Graph, Node } from '../graph/graph.js'
 import { prune } from '../graph/prune.js'
 import { type OnnxFile, onnxFile } from '../graph/to-onnx.js'
 import { editInputs } from '../interventions/apply-edits.js'
+import { saePrefix } from '../saes/attach-saes.js'
 import type { Tensor } from '../tensor.js'
 import { rowsOfTensor } from './batch-rows.js'
 import type { ExportCall } from './engine-worker-calls.js'
@@ -22,17 +23,43 @@ export function exportGraph(
 ): OnnxFile {
   const rows = firstRows(editInputs(structure.edits, planned.tower, structure.nRows), structure.nRows)
   const whole = selectionFeeds(planned, structure.saes)
-  const read = withoutChecks(graph, planned)
+  const asked = withSharedSaes(withOutputs(graph, planned), planned.saes)
   const about = { holds: () => weights, producerVersion }
-  if (operands === 'inputs') return onnxFile(read, { ...about, types, metadata: { ...metadata, ...described({ ...rows, ...whole }) } })
-  const baked = prune(bakeInputs(read, { rows, whole, batchOf: planned.input.name }))
+  if (operands === 'inputs') {
+    const named = asked.outputs.includes(OUTPUT) ? new Map([...types, [OUTPUT, types.get(planned.fetch.output!)!]]) : types
+    return onnxFile(asked, { ...about, types: named, metadata: { ...metadata, ...described({ ...rows, ...whole }) } })
+  }
+  const baked = prune(bakeInputs(asked, { rows, whole, batchOf: planned.input.name }))
   return onnxFile(baked, { ...about, metadata })
 }
 
+/** The tower's output, which in the graph is called after what makes it. */
+const OUTPUT = 'output'
+
 /** What a host looks at to refuse pictures that make no finite numbers is nobody's answer. */
-function withoutChecks(graph: Graph, { fetch }: PlannedStructure): Graph {
+function withOutputs(graph: Graph, { fetch }: PlannedStructure): Graph {
   const checks = new Set(fetch.codes.map(({ values }) => values.inputs))
-  return prune({ ...graph, outputs: graph.outputs.filter((value) => !checks.has(value)) })
+  const kept = graph.outputs.filter((value) => !checks.has(value))
+  if (fetch.output === undefined) return prune({ ...graph, outputs: kept })
+  const named: Node = { op: 'Identity', inputs: [fetch.output], outputs: [OUTPUT], attributes: {} }
+  const others = kept.filter((value) => value !== fetch.output || fetch.activations.includes(value))
+  return prune({ ...graph, nodes: [...graph.nodes, named], outputs: [OUTPUT, ...others] })
+}
+
+/** An SAE that reads and edits, or edits twice, has its weights once. @param keys  of the SAEs by the places of their prefixes */
+function withSharedSaes(graph: Graph, keys: readonly string[]): Graph {
+  const prefixes = keys.flatMap((key, index): (readonly [string, string])[] => {
+    const first = keys.indexOf(key)
+    return first < index ? [[saePrefix(index), saePrefix(first)]] : []
+  })
+  const renamed = (name: string) => {
+    const found = prefixes.find(([prefix]) => name.startsWith(prefix))
+    return found ? found[1] + name.slice(found[0].length) : name
+  }
+  const shared = new Map(Object.keys(graph.parameters).map((name) => [name, renamed(name)]))
+  const parameters = Object.fromEntries(Object.entries(graph.parameters).map(([name, type]) => [shared.get(name)!, type]))
+  const nodes = graph.nodes.map((node) => ({ ...node, inputs: node.inputs.map((input) => shared.get(input) ?? input) }))
+  return prefixes.length === 0 ? graph : { ...graph, parameters, nodes }
 }
 
 /** The row that every row of a batch has, `[1, ...]`. */

@@ -3,9 +3,9 @@
 import { buffer } from 'node:stream/consumers'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { Engine } from '../../../src/engine/host/engine.js'
-import type { ExportCall } from '../../../src/engine/host/engine-worker-calls.js'
+import { type ExportCall, saesOf } from '../../../src/engine/host/engine-worker-calls.js'
 import { exportChunks } from '../../../src/engine/host/export-chunks.js'
-import type { RunInputs, SaeRead } from '../../../src/engine/host/host.js'
+import type { RunInputs, SaeRead, SaeSource } from '../../../src/engine/host/host.js'
 import { fromWire } from '../../../src/engine/host/remote.js'
 import { structureOf } from '../../../src/engine/host/structure-key.js'
 import type { Edit } from '../../../src/engine/interventions/edit.js'
@@ -32,6 +32,7 @@ interface Asked {
   readonly inputs?: RunInputs
   readonly read?: readonly string[]
   readonly edits?: readonly Edit[]
+  readonly editSaes?: readonly SaeSource[]
   readonly saes?: readonly SaeRead[]
   readonly output?: boolean
   readonly nRows?: number
@@ -45,8 +46,8 @@ beforeAll(async () => {
 })
 
 /** What the engine itself answers, by the names of the file's outputs. */
-async function ownRun({ inputs = pictures, read = [], edits = [], saes = [], output = true }: Asked) {
-  const structure = structureOf({ model: clip, inputs, read, edits, saes, output })
+async function ownRun({ inputs = pictures, read = [], edits = [], editSaes = [], saes = [], output = true }: Asked) {
+  const structure = structureOf({ model: clip, inputs, read, edits, editSaes, saes, output })
   await engine.compile((await engine.plan(structure)).program)
   const members = [{ inputs, edits }]
   const [outcome] = (await engine.run({ model: 'clip', structure: structure.key, maxRows: 16, members, saes })).outcomes
@@ -55,12 +56,12 @@ async function ownRun({ inputs = pictures, read = [], edits = [], saes = [], out
 }
 
 async function exported(
-  { inputs = pictures, read = [], edits = [], saes = [], output = true, nRows = 1 }: Asked,
+  { inputs = pictures, read = [], edits = [], editSaes = [], saes = [], output = true, nRows = 1 }: Asked,
   { weights = true, operands = 'values', metadata = {} }: Partial<ExportCall> = {},
 ) {
-  const { mergeKey: _, ...structure } = { ...structureOf({ model: clip, inputs, read, edits, saes, output }), nRows }
+  const { mergeKey: _, ...structure } = { ...structureOf({ model: clip, inputs, read, edits, editSaes, saes, output }), nRows }
   const file = await engine.exportGraph({ structure, weights, operands, metadata, producerVersion: '1' })
-  const keys = saes.map(({ sae }) => sae.key)
+  const keys = saesOf(structure).map(({ key }) => key)
   const chunks = exportChunks(file, (names) => engine.readWeights({ model: 'clip', tower: structure.tower, saes: keys, names }), undefined)
   const bytes = await buffer(chunks)
   expect(bytes.length).toBe(file.byteLength)
@@ -97,9 +98,9 @@ describe('a graph that is taken elsewhere', () => {
     const own = await ownRun(asked)
     const session = await openOnWeb(await exported(asked))
     expect(session.inputNames).toEqual(['pixels'])
-    const [output] = session.outputNames
+    expect([...session.outputNames].sort()).toEqual([...asked.read, 'output'].sort())
     const made = await session.run(feeds(pictures))
-    expect(made[output!]).toBeCloseTensor(own.output!)
+    expect(made.output).toBeCloseTensor(own.output!)
     for (const [index, name] of [...asked.read].sort().entries()) expect(made[name]).toBeCloseTensor(own.activations[index]!)
     await session.release()
   })
@@ -107,11 +108,10 @@ describe('a graph that is taken elsewhere', () => {
   test('takes one picture as well as many', async () => {
     const asked = { edits: techniques.find(([what]) => what === 'several in order')![1] }
     const session = await openOnWeb(await exported(asked))
-    const [output] = session.outputNames
-    const whole = (await session.run({ pixels }))[output!]!
+    const whole = (await session.run({ pixels })).output!
     const rowShape = pixels.shape.slice(1)
     const first = float32([1, ...rowShape], pixels.data.subarray(0, elementCount(rowShape)))
-    const alone = (await session.run({ pixels: first }))[output!]!
+    const alone = (await session.run({ pixels: first })).output!
     expect(alone).toBeCloseTensor(float32([1, ...whole.shape.slice(1)], (whole.data as Float32Array).subarray(0, alone.data.length)))
     await session.release()
   })
@@ -121,7 +121,7 @@ describe('a graph that is taken elsewhere', () => {
     const asked = { inputs: texts, edits }
     const session = await openOnWeb(await exported(asked))
     expect(session.inputNames).toEqual(['tokens'])
-    expect((await session.run(feeds(texts)))[session.outputNames[0]!]).toBeCloseTensor((await ownRun(asked)).output!)
+    expect((await session.run(feeds(texts))).output).toBeCloseTensor((await ownRun(asked)).output!)
     await session.release()
   })
 
@@ -135,7 +135,7 @@ describe('a graph that is taken elsewhere', () => {
     const session = await openOnWeb(file)
     expect([...session.inputNames].sort()).toEqual(['pixels', ...Object.keys(weights)].sort())
     const made = await session.run({ pixels, ...weights })
-    expect(made[session.outputNames[0]!]).toBeCloseTensor((await ownRun(asked)).output!)
+    expect(made.output).toBeCloseTensor((await ownRun(asked)).output!)
     await session.release()
   })
 
@@ -147,13 +147,12 @@ describe('a graph that is taken elsewhere', () => {
     const operands = operandsIn(file)
     expect(Object.keys(operands).sort()).toEqual(['edits[0].delta', 'edits[0].mask'])
     const repeated = Object.fromEntries(Object.entries(operands).map(([name, row]) => [name, repeat(row, pixels.shape[0]!)]))
-    const [output] = session.outputNames
-    expect((await session.run({ pixels, ...repeated }))[output!]).toBeCloseTensor((await ownRun(asked)).output!)
+    expect((await session.run({ pixels, ...repeated })).output).toBeCloseTensor((await ownRun(asked)).output!)
     const none = {
       ...repeated,
       'edits[0].delta': float32(repeated['edits[0].delta']!.shape, new Float32Array(repeated['edits[0].delta']!.data.length)),
     }
-    expect((await session.run({ pixels, ...none }))[output!]).toBeCloseTensor((await ownRun({})).output!)
+    expect((await session.run({ pixels, ...none })).output).toBeCloseTensor((await ownRun({})).output!)
     expect(file.includes('refract.model')).toBe(true)
     await session.release()
   })
@@ -183,10 +182,25 @@ describe('a graph that is taken elsewhere', () => {
     },
   )
 
+  test('has the weights of an SAE once that edits and reads', async () => {
+    const relu = saeSource('relu')
+    const featureEdit: Edit = { op: 'feature-scale', hookPoint, sae: 0, features: [{ feature: 3, strength: 4 }] }
+    const asked = { edits: [featureEdit], editSaes: [relu], saes: [{ sae: relu, topK: 5, imageTopK: 0 }] }
+    const file = await exported(asked)
+    const session = await openOnWeb(file)
+    const made = await session.run({ pixels })
+    const own = await ownRun(asked)
+    expect(made.output).toBeCloseTensor(own.output!)
+    expect(made['saes[0].tokens.activations']).toBeCloseTensor(own.codes[0]!.tokens!.activations)
+    expect(file.includes('saes[0].W_enc')).toBe(true)
+    expect(file.includes('saes[1].W_enc')).toBe(false)
+    await session.release()
+  })
+
   test('patches one picture of a batch from another', async () => {
     const edits: Edit[] = [{ op: 'patch', hookPoint, source: { input: 1 }, positions: 'patches' }]
     const session = await openOnWeb(await exported({ edits, nRows: 2 }))
-    expect((await session.run({ pixels }))[session.outputNames[0]!]).toBeCloseTensor((await ownRun({ edits })).output!)
+    expect((await session.run({ pixels })).output).toBeCloseTensor((await ownRun({ edits })).output!)
     await session.release()
   })
 
