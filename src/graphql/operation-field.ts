@@ -22,6 +22,7 @@ const withBody: ReadonlySet<string> = new Set([
   'forward',
   'heatmap',
   'registerDataset',
+  'steer',
   'virtualWeights',
 ])
 

@@ -22,7 +22,7 @@ export const scalars = {
   ImageInput: json('ImageInput', 'The id of an uploaded image ("sha256:..."), or { base64: "..." } with a JPEG, PNG or WebP file.'),
   VectorInput: json(
     'VectorInput',
-    'A direction: a list of numbers, { id: "..." } of a stored vector, or { sae: "...", feature: 12 } for the row of a feature in the decoder of its SAE.',
+    'A direction: a list of numbers, { id: "..." } of a stored vector, { sae: "...", feature: 12 } for the row of a feature in the decoder of its SAE, { text: "...", minus: "..." } for a text, or { difference: { of: [...], from: [...] } } for two sets of pictures.',
   ),
   Shape: json('Shape', 'A list of axis lengths; the batch axis is "batch".'),
   TensorData: json(

@@ -38,6 +38,7 @@ export function buildSchema(): GraphQLSchema {
     forward,
     features,
     heatmap,
+    operations.steer,
     uploadImage,
     operations.job,
     operations.jobLog,

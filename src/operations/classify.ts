@@ -93,7 +93,7 @@ const TEXTS_PER_RUN = 64
 
 /** One unit vector a label, `[label, dEmbed]`; only labels that were not asked for before go through the text tower. */
 export async function embedLabels(
-  context: Context,
+  context: Pick<Context, 'host' | 'classEmbeddings'>,
   { model, labels, templates }: { readonly model: ModelRecord; readonly labels: readonly string[]; readonly templates: readonly string[] },
   call: Call,
 ): Promise<Tensor<'float32'>> {

@@ -4,24 +4,26 @@
 
 import { saeSource } from '../catalog/sae-source.js'
 import { EngineError } from '../engine/errors.js'
+import { type DirectionContext, type DirectionPlace, differenceDirection, textDirection } from './direction-vectors.js'
 import { largestActivations } from './edit-saes.js'
 import { type Problems, RequestError } from './errors.js'
 import { findDownloadedSae } from './find-feature.js'
-import type { Context } from './operation.js'
+import { findModel } from './find-model.js'
+import type { Call, Context } from './operation.js'
 import type { EditInput, VectorInput } from './schemas/edit.js'
 import { findVector } from './vectors.js'
 
 /** The numbers of each edit's vector, where it has one that can be had; what cannot goes to `problems`. */
 export async function editVectors(
-  context: Pick<Context, 'catalog' | 'host'>,
+  context: DirectionContext,
   edits: readonly EditInput[],
-  { model, problems }: { readonly model: string; readonly problems: Problems },
+  { model, problems, call }: { readonly model: string; readonly problems: Problems; readonly call: Call },
 ): Promise<(Float32Array | undefined)[]> {
   const asked = edits.map(async (edit, index) => {
     if (!('vector' in edit) || edit.vector === undefined) return undefined
     const path = `edits[${index}].vector`
     const unit = edit.op === 'add' ? edit.unit : undefined
-    const found = await vectorOf(context, edit.vector, { model, path })
+    const found = await vectorOf(context, edit.vector, { model, path, place: edit, call })
     if (unit !== 'maxActivation') return found
     const most = await largestActivation(context, edit.vector, `edits[${index}].unit`)
     return found.map((value) => value * most)
@@ -38,11 +40,20 @@ export async function editVectors(
 interface Named {
   readonly model: string
   readonly path: string
+  /** Where the vector is put to use. */
+  readonly place: DirectionPlace
+  readonly call: Call
 }
 
-/** @throws VECTOR_UNKNOWN, SAE_UNKNOWN, SAE_NOT_DOWNLOADED, FEATURE_UNKNOWN; INPUT_INVALID for one of another model */
-async function vectorOf({ catalog, host }: Pick<Context, 'catalog' | 'host'>, vector: VectorInput, { model, path }: Named) {
+/**
+ * @throws VECTOR_UNKNOWN, SAE_UNKNOWN, SAE_NOT_DOWNLOADED, FEATURE_UNKNOWN; INPUT_INVALID for one of another model; what texts and differences
+ *         throw (direction-vectors.ts)
+ */
+export async function vectorOf(context: DirectionContext, vector: VectorInput, { model, path, place, call }: Named) {
+  const { catalog, host } = context
   if (Array.isArray(vector)) return Float32Array.from(vector)
+  if ('text' in vector) return textDirection(context, vector, { model: await findModel(catalog, model), place, path }, call)
+  if ('difference' in vector) return differenceDirection(context, vector, { model: await findModel(catalog, model), place, path }, call)
   const requireModel = (what: string, of: string) => {
     if (of !== model) throw new EngineError('INPUT_INVALID', { path, problem: `${what} is of ${of}, and this runs ${model}` })
   }
@@ -62,8 +73,8 @@ async function vectorOf({ catalog, host }: Pick<Context, 'catalog' | 'host'>, ve
  * What an index has seen.
  * @throws INPUT_INVALID where the vector is of no feature, or the feature was never active; FEATURES_UNKNOWN where nothing was indexed
  */
-async function largestActivation({ catalog }: Pick<Context, 'catalog'>, vector: VectorInput, path: string): Promise<number> {
-  if (Array.isArray(vector) || 'id' in vector) {
+export async function largestActivation({ catalog }: Pick<Context, 'catalog'>, vector: VectorInput, path: string): Promise<number> {
+  if (Array.isArray(vector) || !('sae' in vector)) {
     const problem = '"maxActivation" is of a feature; the vector is {"sae": ..., "feature": ...} then'
     throw new EngineError('INPUT_INVALID', { path, problem }, [{ path, message: problem }])
   }

@@ -154,7 +154,7 @@ async function planRun(context: Context, { input, call, model, saes }: ToPlan) {
     ...(input.positions !== undefined && { positions: input.positions as PositionSelector }),
   }
   const reads = saes.flatMap((sae, index) => planSaeRead(sae, { ...about, path: `saes[${index}]`, positionsPath: 'positions' }) ?? [])
-  const resolved = await resolveEdits(input.edits ?? [], { model: model.id, tower, nInputs, context }, problems)
+  const resolved = await resolveEdits(input.edits ?? [], { model: model.id, tower, nInputs, context, call }, problems)
   problems.throwIfAny()
   const nPairs = reads.reduce((sum, read) => sum + nInputs * (read.positions.length * read.topK + read.imageTopK), 0)
   const fewer = 'Ask for a smaller "topK", for fewer "positions", or send fewer inputs at a time.'

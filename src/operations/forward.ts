@@ -146,7 +146,7 @@ async function planRun(context: Context, { model, input, call }: { model: ModelR
   const names = problems.collect('read', () => matchHookPoints(input.read ?? [], tower.hookPoints, { model: model.id })) ?? []
   const read = names.map((name) => tower.hookPoints.find((hookPoint) => hookPoint.name === name)!)
   const keep = new Map(read.map((hookPoint) => [hookPoint.name, selectRows(input as RowSelector, { hookPoint, tower, problems })]))
-  const resolved = await resolveEdits(input.edits ?? [], { model: model.id, tower, nInputs, context }, problems)
+  const resolved = await resolveEdits(input.edits ?? [], { model: model.id, tower, nInputs, context, call }, problems)
   if (input.classify) problems.collect('classify', () => checkClassify(input.classify!, model))
   if (input.classify && towerName === 'text') {
     problems.add('classify', new EngineError('INPUT_INVALID', { path: 'classify', problem: 'is for pictures; these inputs are texts' }))

@@ -83,7 +83,7 @@ export const heatmap = defineOperation({
   async run(context, input, call) {
     const sae = input.of && 'sae' in input.of ? await findDownloadedSae(context.catalog, input.of.sae) : undefined
     const model = await modelOf(context, input.model, sae)
-    const plan = await planHeatmap(context, { input, model, sae })
+    const plan = await planHeatmap(context, { input, model, sae, call })
     const patches = await patchesOf(context, plan, call)
     checkPatchValues(patches, input.of ? 'of' : 'values')
     const range = rangeOf(patches, plan.style.colormap, chosenRange(input))
@@ -143,10 +143,11 @@ interface Asked {
   readonly model: ModelRecord | undefined
   /** Where a feature is asked for. */
   readonly sae: DownloadedSae | undefined
+  readonly call: Call
 }
 
 /** Everything that can be refused before anything is computed. @throws all problems at once */
-async function planHeatmap(context: Context, { input, model, sae }: Asked): Promise<Plan> {
+async function planHeatmap(context: Context, { input, model, sae, call }: Asked): Promise<Plan> {
   const problems = new Problems()
   const refuse = (path: string, problem: string) => problems.add(path, new EngineError('INPUT_INVALID', { path, problem }))
   const style = styleOf(input)
@@ -167,7 +168,9 @@ async function planHeatmap(context: Context, { input, model, sae }: Asked): Prom
   if (input.edits && !input.of) refuse('edits', 'go with "of"')
   const edits = input.of && tower ? (input.edits ?? []) : []
   const resolved: ResolvedEdits =
-    model && tower ? await resolveEdits(edits, { model: model.id, tower, nInputs: 1, context }, problems) : { edits: [], editSaes: [] }
+    model && tower
+      ? await resolveEdits(edits, { model: model.id, tower, nInputs: 1, context, call }, problems)
+      : { edits: [], editSaes: [] }
   const file = input.image === undefined ? undefined : problems.collect('image', () => pictureFile(context, input.image!, 'image'))
   problems.throwIfAny()
   return { style, model, file, reading, feature, values, resolved }

@@ -13,12 +13,36 @@ export const fixedLimits = {
   /** Bytes of activations that one run may read, before `positions` and `heads` select. */
   readBytes: 512 * 2 ** 20,
   edits: 64,
+  /** Pictures of one side of a difference that edits name. */
+  differenceImages: 256,
+  /** Inputs times random directions that steering is compared with. */
+  controls: 1_024,
   /** SAEs that read one run. */
   saes: 16,
   /** Pictures that one search may have to embed. */
   searchPictures: 4_096,
   /** Activations of features that one request may be answered. */
   featureActivations: 4_000_000,
+  sweepDirections: 64,
+  sweepStrengths: 1_001,
+  /** Choices of positions. */
+  sweepPositions: 1_024,
+  /** Random directions for each direction of a sweep. */
+  sweepControls: 1_000,
+  /** What a sweep may take when it is answered at once. */
+  sweepSeconds: 60,
+  /** What a sweep may take as a job, by one worker: a week. */
+  sweepJobSeconds: 604_800,
+  /** Scores that a sweep holds in memory: points times targets. */
+  sweepScores: 20_000_000,
+  /** Logits that a lens computes for one picture: hook points times tokens times labels. */
+  lensLogits: 2 ** 26,
+  /** Pictures of a data set that heads are looked at over. */
+  headPictures: 512,
+  /** Weights of attention that one request holds: heads times positions squared. */
+  attentionWeights: 2 ** 27,
+  /** Pixels of all heatmaps of one picture together. */
+  sheetPixels: 2 ** 25,
   labels: 2_000,
   /** What one request may ask of the answer: classes, texts, differences. */
   targets: 32,

@@ -13,20 +13,28 @@ import type { ImageInputValue } from './schemas/image.js'
 
 export type InputValue = { readonly image: ImageInputValue } | { readonly text: string }
 
-/** @throws IMAGE_UNKNOWN, IMAGE_INVALID, IMAGE_TOO_LARGE, all pictures at once */
+/**
+ * @param path  of pictures that are no inputs, for errors
+ * @throws IMAGE_UNKNOWN, IMAGE_INVALID, IMAGE_TOO_LARGE, all pictures at once
+ */
 export async function loadInputs(
-  context: Context,
-  { inputs, preprocessing }: { readonly inputs: readonly InputValue[]; readonly preprocessing: Preprocessing },
+  context: Pick<Context, 'host' | 'catalog'>,
+  {
+    inputs,
+    preprocessing,
+    path,
+  }: { readonly inputs: readonly InputValue[]; readonly preprocessing: Preprocessing; readonly path?: string },
   call: Call,
 ): Promise<RunInputs> {
   const texts = inputs.flatMap((input) => ('text' in input ? [input.text] : []))
   if (texts.length > 0) return { kind: 'text', texts }
   const images = inputs.flatMap((input) => ('image' in input ? [input.image] : []))
+  const at = (index: number) => (path === undefined ? `inputs[${index}].image` : `${path}[${index}]`)
 
   const started = performance.now()
   const settled = await Promise.allSettled(
     images.map(async (image, index) => {
-      const file = pictureFile(context, image, `inputs[${index}].image`)
+      const file = pictureFile(context, image, at(index))
       return context.host.preprocess(file, preprocessing, call.signal)
     }),
   )
@@ -36,7 +44,7 @@ export async function loadInputs(
   const pictures: Tensor<'float32'>[] = []
   for (const [index, outcome] of settled.entries()) {
     if (outcome.status === 'fulfilled') pictures.push(outcome.value)
-    else if (isRefusal(outcome.reason) && isAboutThePicture(outcome.reason.code)) problems.add(`inputs[${index}].image`, outcome.reason)
+    else if (isRefusal(outcome.reason) && isAboutThePicture(outcome.reason.code)) problems.add(at(index), outcome.reason)
     else throw outcome.reason
   }
   problems.throwIfAny()
@@ -46,7 +54,7 @@ export async function loadInputs(
 const isAboutThePicture = (code: string) => ['IMAGE_UNKNOWN', 'IMAGE_INVALID', 'IMAGE_TOO_LARGE', 'INPUT_INVALID'].includes(code)
 
 /** Reading throws IMAGE_UNKNOWN. @throws IMAGE_INVALID */
-export function pictureFile({ catalog }: Context, image: ImageInputValue, path: string): PictureFile {
+export function pictureFile({ catalog }: Pick<Context, 'catalog'>, image: ImageInputValue, path: string): PictureFile {
   if (typeof image === 'string') {
     return {
       id: image,

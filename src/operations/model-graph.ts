@@ -15,7 +15,7 @@ import { Problems, RequestError } from './errors.js'
 import { findDownloadedSae } from './find-feature.js'
 import { findModel } from './find-model.js'
 import { fixedLimits } from './limits.js'
-import { type Context, defineOperation } from './operation.js'
+import { type Call, type Context, defineOperation } from './operation.js'
 import { DEFAULT_TOP_K, type PlannedSaeRead, planSaeRead, saeReadOf } from './plan-sae-read.js'
 import { type ResolvedEdits, resolveEdits } from './resolve-edits.js'
 import { type EditInput, Edits } from './schemas/edit.js'
@@ -93,7 +93,7 @@ export const modelGraph = defineOperation({
 
   async run(context, input, call) {
     const model = await findModel(context.catalog, input.model)
-    const plan = await planGraph(context, model, input)
+    const plan = await planGraph(context, { model, input, call })
     const { byteLength, chunks } = await context.host.exportGraph(
       {
         model: modelSource(model),
@@ -124,7 +124,10 @@ interface GraphPlan {
 }
 
 /** @throws all problems at once */
-async function planGraph(context: Context, model: ModelRecord, input: ModelGraphInput): Promise<GraphPlan> {
+async function planGraph(
+  context: Context,
+  { model, input, call }: { readonly model: ModelRecord; readonly input: ModelGraphInput; readonly call: Call },
+): Promise<GraphPlan> {
   const tower = input.tower ?? 'vision'
   const described = model.description[tower]
   if (!described) throw invalid('tower', `${model.id} has no ${tower} tower`)
@@ -132,7 +135,7 @@ async function planGraph(context: Context, model: ModelRecord, input: ModelGraph
   const names = problems.collect('read', () => matchHookPoints(input.read ?? [], described.hookPoints, { model: model.id })) ?? []
   const read = names.map((name) => described.hookPoints.find((hookPoint) => hookPoint.name === name)!)
   const nRows = leastRows(input.edits ?? [])
-  const resolved = await resolveEdits(input.edits ?? [], { model: model.id, tower: described, nInputs: nRows, context }, problems)
+  const resolved = await resolveEdits(input.edits ?? [], { model: model.id, tower: described, nInputs: nRows, context, call }, problems)
   const asked = input.saes ?? []
   if (asked.length > 0 && tower === 'text') problems.add('saes', invalid('saes', 'read pictures; this is the text tower'))
   const saes = tower === 'text' ? [] : await saesOf(context, { model, asked, problems })

@@ -33,6 +33,7 @@ import { saeFeatures } from './sae-features.js'
 import { saeGeometry } from './sae-geometry.js'
 import { saes } from './saes.js'
 import { searchFeatures } from './search-features.js'
+import { steer } from './steer.js'
 import { uploadImage } from './upload-image.js'
 import { createVector, deleteVector, vector, vectors } from './vectors.js'
 import { virtualWeights } from './virtual-weights.js'
@@ -71,6 +72,7 @@ export const operations = {
   uploadImage,
   forward,
   features,
+  steer,
   heatmap,
   compareImages,
   compareSaes,

@@ -8,10 +8,11 @@ import type { Edit, PatchSource } from '../engine/interventions/edit.js'
 import type { EditedTower } from '../engine/interventions/technique.js'
 import { validateEdits } from '../engine/interventions/validate-edits.js'
 import type { TowerDescription } from '../engine/models/model.js'
+import type { DirectionContext } from './direction-vectors.js'
 import { editSaes } from './edit-saes.js'
 import { editVectors } from './edit-vectors.js'
 import { type Problems, RequestError } from './errors.js'
-import type { Context } from './operation.js'
+import type { Call } from './operation.js'
 import { type FeatureEditInput, featureEdit } from './resolve-feature-edit.js'
 import type { EditInput } from './schemas/edit.js'
 import { takeRows } from './select-rows.js'
@@ -20,7 +21,8 @@ export interface EditScope {
   readonly model: string
   readonly tower: TowerDescription
   readonly nInputs: number
-  readonly context: Pick<Context, 'catalog' | 'host'>
+  readonly context: DirectionContext
+  readonly call: Call
 }
 
 /** For a run: its edits, and the SAEs that they name by their places. */
@@ -31,8 +33,8 @@ export interface ResolvedEdits {
 
 /** Everything that can be known without running is checked, so that one answer names it all. Problems go to `problems`. */
 export async function resolveEdits(edits: readonly EditInput[], scope: EditScope, problems: Problems): Promise<ResolvedEdits> {
-  const { model, tower, context } = scope
-  const vectors = await editVectors(context, edits, { model, problems })
+  const { model, tower, context, call } = scope
+  const vectors = await editVectors(context, edits, { model, problems, call })
   const saes = await editSaes(context.catalog, edits, { model, path: 'edits', problems })
   const resolved: Edit[] = []
   for (const [index, edit] of edits.entries()) {

@@ -8,6 +8,7 @@ import { saeComparisonTensors } from '../operations/compare-saes.js'
 import { sparseTensors } from '../operations/feature-rows.js'
 import type { Operation } from '../operations/operation.js'
 import { operations } from '../operations/operations.js'
+import { steerTensors } from '../operations/steer.js'
 import { geometryTensors } from '../operations/sae-geometry.js'
 import { virtualWeightTensors } from '../operations/virtual-weights.js'
 import { BYTES, PNG, SVG, TEXT } from './negotiate.js'
@@ -110,6 +111,7 @@ export const routes: readonly Route[] = [
   }),
   route('GET', '/v1/saes/{sae}/geometry', { operation: saeGeometry, tag: 'weights', tensors: geometryTensors }),
   route('POST', '/v1/weights/virtual', { operation: virtualWeights, tag: 'weights', tensors: virtualWeightTensors }),
+  route('POST', '/v1/steer', { operation: operations.steer, tag: 'runs', tensors: steerTensors }),
   route('POST', '/v1/heatmap', { operation: heatmap, tag: 'runs', picture: ({ png }) => Buffer.from(png, 'base64') }),
   route('GET', `${feature}/examples/{n}/heatmap.png`, { operation: featureHeatmap, tag: 'pictures', file: PNG }),
   route('GET', `${feature}/sprite.png`, { operation: featureSprite, tag: 'pictures', file: PNG }),

@@ -19,6 +19,8 @@ import { separateFeatures } from './separate-features.js'
 import { sweep } from './sweep.js'
 import { virtualWeights } from './virtual-weights.js'
 import { weightCircuits } from './weight-circuits.js'
+import { steer } from './steer.js'
+import { streamDirections } from './stream-directions.js'
 
 export const analyses = {
   directLogitAttribution,
@@ -39,6 +41,8 @@ export const analyses = {
   virtualWeights,
   weightCircuits,
   sweep,
+  steer,
+  streamDirections,
 } as const satisfies Record<string, Analysis<never, unknown>>
 
 export type AnalysisName = keyof typeof analyses

@@ -24,10 +24,20 @@ export function decoderRowsGraph(sae: SaeConfig): Graph {
 }
 
 /** Whether rows say something there: the SAE writes to the residual stream, and the answer is a projection of one token of it or of their mean. */
-export function reachesAnswer({ hookPoint, transcoder, dOut }: SaeConfig, { pooling, dModel }: VisionConfig): boolean {
-  const written = transcoder?.hookPointOut ?? hookPoint
+export function reachesAnswer({ hookPoint, transcoder, dOut }: SaeConfig, config: VisionConfig): boolean {
+  return dOut === config.dModel && streamReachesAnswer(transcoder?.hookPointOut ?? hookPoint, config)
+}
+
+/** Whether a hook point is the residual stream, or is added to it, and the answer is a projection of one token of it or of their mean. */
+export function streamReachesAnswer(hookPoint: string, { pooling }: VisionConfig): boolean {
   const isPooled = pooling === 'cls' || pooling === 'mean' || pooling === 'meanAll'
-  return isPooled && dOut === dModel && /\.(hook_resid_(pre|mid|post)|hook_attn_out|hook_mlp_out)$/.test(written)
+  return isPooled && /\.(hook_resid_(pre|mid|post)|hook_attn_out|hook_mlp_out)$/.test(hookPoint)
+}
+
+/** Input `embeddings` `[n, dEmbed]`; output the directions of the residual stream along which their products with the answer grow, `[n, dModel]`. */
+export function streamDirectionsGraph(model: Projection): Graph {
+  const b = new GraphBuilder('stream directions')
+  return b.build([takenBack(b, b.input('embeddings', 'float32', ['n', answerWidth(model.config)]), model)])
 }
 
 /**
@@ -37,8 +47,7 @@ export function reachesAnswer({ hookPoint, transcoder, dOut }: SaeConfig, { pool
 export function projectedProductsGraph(sae: SaeConfig, model: Projection): Graph {
   const b = new GraphBuilder('projected products')
   const embeddings = b.input('embeddings', 'float32', ['n', answerWidth(model.config)])
-  const head = headOf(b, model)
-  const read = centred(b, scaled(b, head ? b.op('MatMul', [embeddings, head]) : embeddings, model), model)
+  const read = takenBack(b, embeddings, model)
   return b.build([b.op('Gemm', [b.parameter('W_dec', [sae.dSae, sae.dOut]), read], { transB: 1 })])
 }
 
@@ -52,6 +61,12 @@ export function projectedLengthsGraph(sae: SaeConfig, model: Projection): Graph 
 
 /** Length of what the model answers. */
 export const answerWidth = ({ head, dModel }: VisionConfig) => (head.kind === 'none' ? dModel : head.dOut)
+
+/** The gradient of the products by the stream, but for the LayerNorm's scale. */
+function takenBack(b: GraphBuilder, embeddings: string, model: Projection): string {
+  const head = headOf(b, model)
+  return centred(b, scaled(b, head ? b.op('MatMul', [embeddings, head]) : embeddings, model), model)
+}
 
 const rowsOf = (b: GraphBuilder, { dSae, dOut }: SaeConfig) =>
   b.op('Gather', [b.parameter('W_dec', [dSae, dOut]), b.input('latents', 'int64', ['batch'])], { axis: 0 })

@@ -4,7 +4,9 @@
 
 import { type Static, type TProperties, Type } from 'typebox'
 import { MAX_FEATURES } from '../../engine/interventions/validate-features.js'
+import { ClassifyTemplates } from '../classify.js'
 import { fixedLimits } from '../limits.js'
+import { ImageInput } from './image.js'
 import { SaeId } from './sae.js'
 import { CacheId, Float, Heads, HookPointName, LatentIndex, Positions, VectorId } from './tensor.js'
 
@@ -12,21 +14,29 @@ export const MAX_VECTOR = 1_000_000
 
 export const Numbers = Type.Array(Float, { minItems: 1, maxItems: MAX_VECTOR, description: 'As long as the last axis of the hook point.' })
 
-/** A direction: its numbers, a stored vector, or the row of a feature in its SAE's decoder. */
-const Vector = Type.Union(
+const Text = Type.String({ minLength: 1, maxLength: 500 })
+const Pictures = Type.Array(ImageInput, { minItems: 1, maxItems: fixedLimits.differenceImages, 'x-limit': 'differenceImages' })
+
+/** A direction: its numbers, or where they come from. */
+export const VectorShape = Type.Union(
   [
     Numbers,
     Type.Object({ id: VectorId }, { additionalProperties: false }),
     Type.Object({ sae: SaeId, feature: LatentIndex }, { additionalProperties: false }),
+    Type.Object({ text: Text, minus: Type.Optional(Text), templates: ClassifyTemplates }, { additionalProperties: false }),
+    Type.Object(
+      { difference: Type.Object({ of: Pictures, from: Pictures }, { additionalProperties: false }) },
+      { additionalProperties: false },
+    ),
   ],
   {
     title: 'VectorInput',
     description:
-      'Numbers, as many as the last axis of the hook point is long; or `{"id": ...}`, a stored vector; or `{"sae": ..., "feature": ...}`, the row of the decoder that the feature writes.',
+      'Numbers, as many as the last axis of the hook point is long; or `{"id": ...}`, a stored vector; or `{"sae": ..., "feature": ...}`, the row of the decoder that the feature writes; `{"text": ..., "minus": ...}`, the direction of the residual stream that CLIP reads as the text (less another one); `{"difference": {"of": [images], "from": [images]}}`, the mean of the hook point over the one set less that over the other, at the positions and heads of the edit.',
   },
 )
 
-export type VectorInput = Static<typeof Vector>
+export type VectorInput = Static<typeof VectorShape>
 
 const target = {
   hookPoint: HookPointName,
@@ -91,7 +101,7 @@ export const PatchSourceShape = Type.Object(
 export const EditShape = Type.Union(
   [
     edit('add', 'x + strength v', {
-      vector: Vector,
+      vector: VectorShape,
       strength: Type.Optional(Type.Unsafe<number>({ ...Float, description: '1 unless given.' })),
       unit: Type.Optional(
         Type.Enum(['raw', 'norm', 'maxActivation'], {
@@ -101,14 +111,14 @@ export const EditShape = Type.Union(
         }),
       ),
     }),
-    edit('set', 'v', { vector: Vector }),
+    edit('set', 'v', { vector: VectorShape }),
     edit('set', 'every element becomes `value`', { value: Float }),
     edit('scale', 'strength x', { strength: Float }),
     edit('zero', '0', {}),
-    edit('mean', 'the mean over the inputs of this request, or `vector` where a mean was stored', { vector: Type.Optional(Vector) }),
-    edit('project-out', 'x - (x u) u, where u = v / |v|', { vector: Vector }),
+    edit('mean', 'the mean over the inputs of this request, or `vector` where a mean was stored', { vector: Type.Optional(VectorShape) }),
+    edit('project-out', 'x - (x u) u, where u = v / |v|', { vector: VectorShape }),
     edit('clamp-projection', 'x + (clamp(x u, min, max) - x u) u, where u = v / |v|', {
-      vector: Vector,
+      vector: VectorShape,
       min: Type.Optional(Float),
       max: Type.Optional(Float),
     }),

@@ -28,6 +28,12 @@ export const ImageInput = Type.Union(
   { title: 'ImageInput', description: 'The id of an uploaded image, or `{"base64": "..."}` with the file itself.' },
 )
 
+/** The pictures of a request that takes nothing else. */
+export const ImageInputs = Type.Array(Type.Object({ image: ImageInput }, { title: 'PictureInput', additionalProperties: false }), {
+  minItems: 1,
+  description: 'Pictures.',
+})
+
 export type ImageInputValue = Static<typeof ImageInput>
 
 export const ImageShape = Type.Object(
