@@ -1,0 +1,113 @@
+/** A grid of numbers as an SVG heatmap: rows and columns with their labels, and a bar that says what colours stand for. Several grids share one scale. */
+
+import { colormap, colourIndex } from '../image/colormaps.js'
+import { extent, label, linearAxis } from './axes.js'
+import { escaped, rounded, svgDocument } from './svg.js'
+
+export interface GridPanel {
+  /** Above the grid, where there are several. */
+  readonly title?: string
+  /** Row by row; NaN: no number. */
+  readonly values: ArrayLike<number>
+}
+
+export interface GridAbout {
+  readonly title: string
+  readonly rows: { readonly name: string; readonly labels: readonly string[] }
+  readonly columns: { readonly name: string; readonly labels: readonly string[] }
+  /** What the numbers are. */
+  readonly value: string
+  /** Which number has the neutral colour in the middle. Default 0. */
+  readonly centre?: number
+}
+
+const margin = { left: 58, right: 96, top: 58, bottom: 46 }
+const [smallest, largest] = [7, 26]
+/** Of all columns of a panel, as far as cells are not too small for it. */
+const preferredWidth = 560
+const [barWidth, barGap, panelGap] = [14, 22, 40]
+/** Labels that have room side by side, in pixels. */
+const [labelWidth, labelHeight] = [22, 12]
+
+/** Cells are square; one panel is below the other. */
+export function plotGrid(panels: readonly GridPanel[], about: GridAbout): string {
+  const { title, rows, columns, value, centre = 0 } = about
+  const [nRows, nColumns] = [rows.labels.length, columns.labels.length]
+  const cell = Math.max(smallest, Math.min(largest, Math.floor(preferredWidth / Math.max(1, nColumns))))
+  const [gridWidth, gridHeight] = [cell * nColumns, cell * nRows]
+  const plotWidth = Math.max(gridWidth, 240)
+  const step = gridHeight + panelGap
+  const width = margin.left + plotWidth + margin.right
+  const height = margin.top + Math.max(step * panels.length - panelGap, 90) + margin.bottom
+  const colours = colormap('coolwarm')
+  const numbers = panels.flatMap(({ values }) => Array.from(values).filter(Number.isFinite))
+  const reach = Math.max(...extent(numbers.length > 0 ? numbers : [centre]).map((end) => Math.abs(end - centre)), 1e-12)
+  const colourOf = (share: number) => {
+    const at = 3 * colourIndex(share)
+    return `#${[0, 1, 2].map((channel) => colours[at + channel]!.toString(16).padStart(2, '0')).join('')}`
+  }
+  const shareOf = (number: number) => (number - centre + reach) / (2 * reach)
+  const cellsOf = ({ values }: GridPanel) =>
+    Array.from(values, (number, at) => {
+      const [row, column] = [Math.floor(at / nColumns), at % nColumns]
+      const fill = Number.isFinite(number) ? colourOf(shareOf(number)) : '#d9d9d9'
+      const name = `${rows.name} ${rows.labels[row]}, ${columns.name} ${columns.labels[column]}: ${Number.isFinite(number) ? label(number) : 'none'}`
+      return `<rect x="${column * cell}" y="${row * cell}" width="${cell}" height="${cell}" fill="${fill}"><title>${escaped(name)}</title></rect>`
+    })
+  const [everyColumn, everyRow] = [Math.ceil(labelWidth / cell), Math.ceil(labelHeight / cell)]
+  const panel = (each: GridPanel, index: number) => [
+    `<g transform="translate(${margin.left} ${margin.top + index * step})">`,
+    ...(each.title === undefined ? [] : [`<text y="-8" font-weight="600">${escaped(each.title)}</text>`]),
+    ...cellsOf(each),
+    ...rows.labels.flatMap((text, row) =>
+      row % everyRow === 0 ? [`<text x="-6" y="${rounded((row + 0.5) * cell + 4)}" text-anchor="end">${escaped(text)}</text>`] : [],
+    ),
+    ...columns.labels.flatMap((text, column) =>
+      column % everyColumn === 0
+        ? [`<text x="${rounded((column + 0.5) * cell)}" y="${gridHeight + 14}" text-anchor="middle">${escaped(text)}</text>`]
+        : [],
+    ),
+    '</g>',
+  ]
+  const bottom = margin.top + step * panels.length - panelGap
+  return svgDocument({ width, height, title, description: inWords(panels, about) }, [
+    `<text x="16" y="24" font-size="15" font-weight="600">${escaped(title)}</text>`,
+    `<text x="16" y="${margin.top - 8}" fill="#666">${panels.some((each) => each.title !== undefined) ? '' : escaped(rows.name)}</text>`,
+    ...panels.flatMap(panel),
+    `<text x="${margin.left + gridWidth}" y="${bottom + 32}" text-anchor="end" fill="#666">${escaped(columns.name)}</text>`,
+    ...bar(
+      { x: margin.left + gridWidth + barGap, y: margin.top, height: Math.max(90, Math.min(gridHeight, 240)) },
+      { centre, reach, colourOf, value },
+    ),
+  ])
+}
+
+function bar(
+  { x, y, height }: { x: number; y: number; height: number },
+  { centre, reach, colourOf, value }: { centre: number; reach: number; colourOf: (share: number) => string; value: string },
+): string[] {
+  const slices = 64
+  const axis = linearAxis([centre - reach, centre + reach], { length: height })
+  return [
+    ...Array.from({ length: slices }, (_, slice) => {
+      const top = rounded(y + (height * slice) / slices)
+      return `<rect x="${x}" y="${top}" width="${barWidth}" height="${rounded(height / slices + 0.5)}" fill="${colourOf(1 - (slice + 0.5) / slices)}"/>`
+    }),
+    ...axis.ticks.map((tick) => {
+      const at = rounded(y + height - axis.place(tick))
+      return `<path d="M${x + barWidth} ${at}h4" stroke="#888"/><text x="${x + barWidth + 7}" y="${at + 4}">${label(tick)}</text>`
+    }),
+    `<text x="${x}" y="${y - 10}" fill="#666">${escaped(value)}</text>`,
+  ]
+}
+
+function inWords(panels: readonly GridPanel[], { title, rows, columns, value }: GridAbout): string {
+  const sentences = panels.map(({ title: name, values }) => {
+    const all = Array.from(values)
+    const best = all.reduce((most, each, at) => (Math.abs(each) > Math.abs(all[most]!) || Number.isNaN(all[most]!) ? at : most), 0)
+    const where = `${rows.name} ${rows.labels[Math.floor(best / columns.labels.length)]}, ${columns.name} ${columns.labels[best % columns.labels.length]}`
+    const found = all.length > 0 && Number.isFinite(all[best]!) ? `farthest from 0 at ${where}: ${label(all[best]!)}` : 'no numbers'
+    return `${name === undefined ? '' : `${name}: `}${found}.`
+  })
+  return [`${title}: ${value} by ${rows.name} and ${columns.name}.`, ...sentences].join(' ')
+}
