@@ -5,12 +5,16 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { finished, preparedThen, root } from './prepare.mjs'
+import { softwareVulkan } from './vulkan.mjs'
 
 await preparedThen({ dev: true, build: false }, async () => {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'refract-tests-'))
   const report = path.join(folder, 'report.json')
   const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...process.argv.slice(2)]
-  const child = spawn(process.execPath, [path.join(root, 'node_modules/vitest/vitest.mjs'), ...args], { cwd: root, stdio: 'inherit' })
+  const child = spawn(process.execPath, [path.join(root, 'node_modules/vitest/vitest.mjs'), ...args], {
+    ...{ cwd: root, stdio: 'inherit' },
+    env: { ...process.env, ...softwareVulkan() },
+  })
   const { code } = await finished(child)
   const counts = fs.existsSync(report) ? count(JSON.parse(fs.readFileSync(report, 'utf8'))) : { passed: 0, failed: 0, skipped: 0 }
   fs.rmSync(folder, { recursive: true, force: true })

@@ -10,12 +10,18 @@ import type { Tensor } from '../../src/engine/tensor.js'
 export interface BackendUnderTest {
   readonly name: string
   readonly hasFloat64: boolean
+  /** Whether an index out of range fails a run; a device may take the nearest one. */
+  readonly checksIndices: boolean
   create(): Promise<Backend>
   toString(): string
 }
 
-const underTest = (name: string, create: () => Promise<Backend>, { hasFloat64 = true } = {}): BackendUnderTest => ({
-  ...{ name, hasFloat64, create },
+export const underTest = (
+  name: string,
+  create: () => Promise<Backend>,
+  { hasFloat64 = true, checksIndices = true } = {},
+): BackendUnderTest => ({
+  ...{ name, hasFloat64, checksIndices, create },
   toString: () => name,
 })
 

@@ -7,28 +7,78 @@ import { createOnnxRuntimeBackend } from '../backends/onnxruntime/backend.js'
 import { createReferenceBackend } from '../backends/reference/backend.js'
 import { createTfjsBackend } from '../backends/tfjs/backend.js'
 import { EngineError } from '../errors.js'
+import { GraphBuilder } from '../graph/builder.js'
+import { scalar } from '../tensor.js'
 import type { EngineOptions } from './engine-worker-calls.js'
 
+/** @param which  what stands behind the colon of the device's name */
 type Create = (options: EngineOptions, which: string | undefined) => Backend | Promise<Backend>
 
-/** By what stands before the colon of a device's name; `which` is what stands behind it. */
+const onnxRuntime: Create = (options) => createOnnxRuntimeBackend(options)
+
+/** By what stands before the colon. */
 const devices: Record<string, Create> = {
-  /** The fastest there is. */
-  auto: ({ intraOpThreads }) => createOnnxRuntimeBackend({ device: 'cpu', intraOpThreads }),
-  cpu: ({ intraOpThreads }) => createOnnxRuntimeBackend({ device: 'cpu', intraOpThreads }),
-  /** TensorFlow.js, where the user has installed it: `tfjs` or `tfjs:wasm`, ... */
+  cpu: onnxRuntime,
+  /** Named only: what WebGPU finds may be a driver that computes on the CPU, many times slower than the CPU by itself. */
+  webgpu: onnxRuntime,
+  coreml: onnxRuntime,
+  directml: onnxRuntime,
+  /** TensorFlow.js, where the user has installed it: `tfjs`, `tfjs:node-gpu`, `tfjs:node`, `tfjs:wasm`, `tfjs:cpu`. */
   tfjs: (_, flavour = 'auto') => createTfjsBackend({ flavour }),
   /** Plain TypeScript, slow: defines what the operators mean. For tests and for doubts. */
   reference: () => createReferenceBackend(),
 }
 
+/** Best first. */
+const automatic = ['cpu']
+
+export interface Choice {
+  readonly backend: Backend
+  /** What `auto` would have taken rather, and why it did not. */
+  readonly passedOver: readonly { readonly device: string; readonly why: string }[]
+}
+
 /** @throws DEVICE_UNAVAILABLE with what is available */
 export async function chooseBackend(options: EngineOptions): Promise<Backend> {
-  const [name, which] = options.device.split(':', 2) as [string, string?]
+  return (await choose(options)).backend
+}
+
+/** @throws DEVICE_UNAVAILABLE with what is available */
+export async function choose(options: EngineOptions): Promise<Choice> {
+  if (options.device !== 'auto') return { backend: await open(options), passedOver: [] }
+  const passedOver: { device: string; why: string }[] = []
+  for (const device of automatic) {
+    try {
+      return { backend: await open({ ...options, device }), passedOver }
+    } catch (error) {
+      passedOver.push({ device, why: (error as Error).message })
+    }
+  }
+  const why = passedOver.map(({ device, why }) => `${device}: ${why}`).join('; ')
+  throw new EngineError('DEVICE_UNAVAILABLE', { device: 'auto', why, available: [] })
+}
+
+async function open(options: EngineOptions): Promise<Backend> {
+  const { device } = options
+  const [name, which] = device.split(':', 2) as [string, string?]
   const create = Object.hasOwn(devices, name) ? devices[name] : undefined
   if (create === undefined) {
-    const why = 'this version computes on the CPU only'
-    throw new EngineError('DEVICE_UNAVAILABLE', { device: options.device, why, available: Object.keys(devices) })
+    throw new EngineError('DEVICE_UNAVAILABLE', { device, why: 'nothing computes there', available: ['auto', ...Object.keys(devices)] })
   }
-  return create(options, which)
+  const backend = await create(options, which)
+  await tryOut(backend, device)
+  return backend
+}
+
+/** A device may be named, its libraries load, and still nothing be there. @throws DEVICE_UNAVAILABLE */
+async function tryOut(backend: Backend, device: string): Promise<void> {
+  const b = new GraphBuilder('is anybody there')
+  const graph = b.build([b.op('Neg', [b.parameter('x', [])])])
+  try {
+    const [program, weights] = await Promise.all([backend.compile(graph), backend.upload({ x: scalar(1) })])
+    await program.run({ inputs: {}, weights, fetch: graph.outputs })
+    await Promise.all([program.dispose(), weights.dispose()])
+  } catch (error) {
+    throw new EngineError('DEVICE_UNAVAILABLE', { device, why: (error as Error).message, available: ['cpu', 'reference'] })
+  }
 }

@@ -3,7 +3,8 @@
 import { describe, expect, test } from 'vitest'
 import { GraphBuilder } from '../../../src/engine/graph/builder.js'
 import { float32 } from '../../../src/engine/tensor.js'
-import { backends, referenceFloat64 } from '../each-backend.js'
+import { referenceFloat64 } from '../each-backend.js'
+import { everyBackend } from './every-backend.js'
 
 /** y = w + sae.w x; next = 2 y */
 function graph() {
@@ -15,7 +16,7 @@ function graph() {
 
 const x = float32([2], [1, 2])
 
-describe.each([...backends, referenceFloat64])('weights combined on %s', async (underTest) => {
+describe.each([...everyBackend, referenceFloat64])('weights combined on %s', async (underTest) => {
   const backend = await underTest.create()
   const setUp = async () => {
     const [program, model, sae] = await Promise.all([

@@ -18,6 +18,8 @@ export interface OperatorCase {
   readonly tolerance?: number
   /** ONNX Runtime has no implementation for these types: it must say so. */
   readonly isUnsupportedByOnnxRuntime?: true
+  /** NaN or infinity, which a shader may take for granted not to be there (WGSL, section 15.7): on WebGPU it need only run. */
+  readonly isBeyondShaders?: true
 }
 
 interface Constant {
@@ -177,7 +179,11 @@ export const operatorCases: Readonly<Record<OpName, readonly OperatorCase[]>> = 
   Sqrt: [...smooth(positive), onFloat64(tensor('float64', [2], Float64Array.of(2, 9)))],
   Reciprocal: [...smooth(positive), onFloat64(f64([3])), { title: 'zeros', inputs: [values(0, -0)] }],
   Exp: [...smooth(), onFloat64(f64([3])), { title: 'far out', inputs: [values(-100, 80, -200, Number.NEGATIVE_INFINITY)] }],
-  Log: [...smooth(positive), onFloat64(tensor('float64', [2], Float64Array.of(2, 9))), { title: 'zero', inputs: [values(0)] }],
+  Log: [
+    ...smooth(positive),
+    onFloat64(tensor('float64', [2], Float64Array.of(2, 9))),
+    { title: 'zero', inputs: [values(0)], isBeyondShaders: true },
+  ],
   Erf: [
     ...smooth(),
     { title: 'far out', inputs: [values(-9, -4, -2.5, 2.5, 4, 9)] },
@@ -185,7 +191,7 @@ export const operatorCases: Readonly<Record<OpName, readonly OperatorCase[]>> = 
   ],
   Tanh: [...smooth(), onFloat64(f64([3])), { title: 'far out', inputs: [values(-30, -9, 9, 30)] }],
   Sigmoid: [...smooth(), onFloat64(f64([3])), { title: 'far out', inputs: [values(-30, -9, 9, 30)] }],
-  Relu: [...smooth(), onFloat64(f64([3])), { title: 'special values', inputs: [values(...special)] }],
+  Relu: [...smooth(), onFloat64(f64([3])), { title: 'special values', inputs: [values(...special)], isBeyondShaders: true }],
   Gelu: [
     ...smooth(),
     ...smooth(f32, { attributes: { approximate: 'tanh' } }).map((each) => ({ ...each, title: `${each.title}, by tanh` })),
@@ -200,6 +206,7 @@ export const operatorCases: Readonly<Record<OpName, readonly OperatorCase[]>> = 
     {
       title: 'special values',
       inputs: [values(...special), tensor('float32', [], Float32Array.of(-1)), tensor('float32', [], Float32Array.of(1))],
+      isBeyondShaders: true,
     },
     {
       title: 'lower above upper',
@@ -319,8 +326,12 @@ export const operatorCases: Readonly<Record<OpName, readonly OperatorCase[]>> = 
     { title: 'an inner axis', inputs: [f32([2, 3, 5])], attributes: { axis: 1 } },
     { title: 'masked', inputs: [values(1, Number.NEGATIVE_INFINITY, 2, Number.NEGATIVE_INFINITY)] },
     { title: 'large', inputs: [values(1000, 1001, 999)] },
-    { title: 'masked altogether', inputs: [tensor('float32', [1, 3], new Float32Array(3).fill(Number.NEGATIVE_INFINITY))] },
-    { title: 'NaN', inputs: [values(1, Number.NaN, 2)] },
+    {
+      title: 'masked altogether',
+      inputs: [tensor('float32', [1, 3], new Float32Array(3).fill(Number.NEGATIVE_INFINITY))],
+      isBeyondShaders: true,
+    },
+    { title: 'NaN', inputs: [values(1, Number.NaN, 2)], isBeyondShaders: true },
     { title: 'long rows', inputs: [f32([2, 197])] },
     onFloat64(f64([2, 3])),
   ],

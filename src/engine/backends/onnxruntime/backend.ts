@@ -15,13 +15,18 @@ import { EngineError, invariant } from '../../errors.js'
 import type { Graph } from '../../graph/graph.js'
 import { toOnnx } from '../../graph/to-onnx.js'
 import { validate } from '../../graph/validate.js'
+import { writeOutOwn } from '../../graph/write-out.js'
 import type { Backend, CompileOptions } from '../backend.js'
 import { CombinedWeights } from './combined-weights.js'
+import { DeviceMoves } from './device-moves.js'
+import { DeviceWeights } from './device-weights.js'
 import { type Device, type ExecutionProvider, executionProviders } from './execution-providers.js'
 import { backendFailure } from './failures.js'
 import type { FeedableWeights } from './feedable-weights.js'
 import { divide } from './host-nodes.js'
+import { HostWeights } from './host-weights.js'
 import { OnnxRuntimeProgram } from './program.js'
+import { Sessions } from './sessions.js'
 
 export interface OnnxRuntimeOptions {
   /** Default `cpu`. */
@@ -35,35 +40,41 @@ export async function createOnnxRuntimeBackend({
   device = 'cpu',
   intraOpThreads = availableParallelism(),
 }: OnnxRuntimeOptions = {}): Promise<Backend> {
-  const available = Object.keys(executionProviders)
-  if (!Object.hasOwn(executionProviders, device)) {
-    throw new EngineError('DEVICE_UNAVAILABLE', { device, why: 'the onnxruntime backend does not compute there', available })
-  }
-  const provider: ExecutionProvider = executionProviders[device as Device]
+  const { provider, index } = providerOf(device)
   // Loaded here and not above: it is a large native library, and a program may use another backend.
   const ort = await import('onnxruntime-node').catch((error: unknown) => {
     throw new EngineError('DEVICE_UNAVAILABLE', { device, why: `onnxruntime-node does not load (${String(error)})`, available: [] })
   })
   const uploaded = new WeakSet<object>()
   const isResident = (weights: unknown): weights is FeedableWeights => uploaded.has(weights as object)
+  const executionProvider = provider.options(index)
+  const keepsOnDevice = provider.memory === 'device'
+  const moves = new DeviceMoves(ort, sessionOptions(executionProvider, { intraOpThreads, workspace: 'freed' }))
 
   return {
     name: 'onnxruntime',
     device,
     async compile(graph, { workspace = 'freed' } = {}) {
-      const options = sessionOptions(provider, { intraOpThreads, workspace })
+      const options = sessionOptions(executionProvider, { intraOpThreads, workspace })
       const types = validate(graph)
-      const { inSession, hostNodes } = divide(graph)
-      if (inSession === undefined) return new OnnxRuntimeProgram({ ort, graph, hostNodes, bytes: estimateBytes(graph, 0), isResident })
-      const model = toOnnx(inSession, { types })
-      const session = await ort.InferenceSession.create(model, options).catch((error: unknown) => {
-        throw backendFailure(error, `compiling "${graph.name}"`)
+      const { inSession, hostNodes } = keepsOnDevice ? { inSession: writeOutOwn(graph), hostNodes: [] } : divide(graph)
+      const shared = { ort, graph, hostNodes, keepsOnDevice, isResident }
+      if (inSession === undefined) return new OnnxRuntimeProgram({ ...shared, bytes: estimateBytes(graph, 0) })
+      const model = toOnnx(inSession, inSession === graph ? { types } : {})
+      const sessions = new Sessions((stays) => {
+        const locations = Object.fromEntries(
+          inSession.outputs.map((output) => [output, stays.includes(output) ? 'gpu-buffer' : 'cpu'] as const),
+        )
+        const own = stays.length > 0 ? { ...options, preferredOutputLocation: locations } : options
+        return ort.InferenceSession.create(model, own).catch((error: unknown) => {
+          throw backendFailure(error, `compiling "${graph.name}"`)
+        })
       })
-      const part = { session, graph: inSession }
-      return new OnnxRuntimeProgram({ ort, graph, part, hostNodes, bytes: estimateBytes(graph, model.length), isResident })
+      await sessions.get()
+      return new OnnxRuntimeProgram({ ...shared, part: { sessions, graph: inSession }, bytes: estimateBytes(graph, model.length) })
     },
     async upload(weights) {
-      const resident = provider.upload(ort, weights)
+      const resident = keepsOnDevice ? await DeviceWeights.upload(ort, moves, weights) : new HostWeights(ort, weights)
       uploaded.add(resident)
       return resident
     },
@@ -79,12 +90,20 @@ export async function createOnnxRuntimeBackend({
   }
 }
 
+/** `webgpu`, `directml:1`. @throws DEVICE_UNAVAILABLE */
+function providerOf(device: string): { readonly provider: ExecutionProvider; readonly index: number } {
+  const [name, index = '0'] = device.split(':', 2) as [string, string?]
+  if (Object.hasOwn(executionProviders, name)) return { provider: executionProviders[name as Device], index: Number(index) }
+  const available = Object.keys(executionProviders)
+  throw new EngineError('DEVICE_UNAVAILABLE', { device, why: 'the onnxruntime backend does not compute there', available })
+}
+
 function sessionOptions(
-  provider: ExecutionProvider,
+  provider: Ort.InferenceSession.ExecutionProviderConfig,
   { intraOpThreads, workspace }: { intraOpThreads: number; workspace: NonNullable<CompileOptions['workspace']> },
 ): Ort.InferenceSession.SessionOptions {
   return {
-    executionProviders: [provider.options],
+    executionProviders: [provider],
     graphOptimizationLevel: 'disabled',
     executionMode: 'sequential',
     intraOpNumThreads: intraOpThreads,

@@ -39,14 +39,15 @@ export class CombinedWeights implements FeedableWeights {
     return Object.fromEntries(Object.keys(graph.parameters).map((name) => [name, this.feed(name)!]))
   }
 
-  write(values: Readonly<Record<string, Ort.Tensor>>): void {
-    for (const part of this.#parts) {
+  write(values: Readonly<Record<string, Ort.Tensor>>): void | Promise<void> {
+    const pending = this.#parts.flatMap((part) => {
       const own = Object.entries(values).flatMap(([name, value]) => {
         const found = this.#found.get(name)
         return found?.part === part ? [[found.name, value] as const] : []
       })
-      if (own.length > 0) (part.weights as FeedableWeights).write(Object.fromEntries(own))
-    }
+      return own.length > 0 ? ((part.weights as FeedableWeights).write(Object.fromEntries(own)) ?? []) : []
+    })
+    return pending.length > 0 ? Promise.all(pending).then(() => undefined) : undefined
   }
 
   hold(): () => void {

@@ -4,19 +4,21 @@
  */
 
 import type * as Ort from 'onnxruntime-node'
-import type { Tensor } from '../../tensor.js'
-import type { FeedableWeights } from './feedable-weights.js'
-import { HostWeights } from './host-weights.js'
 
 export interface ExecutionProvider {
-  /** As ONNX Runtime takes it in a session's options. */
-  readonly options: Ort.InferenceSession.ExecutionProviderConfig
-  /** Brings weights to where the device reads them. */
-  upload(ort: typeof Ort, weights: Readonly<Record<string, Tensor>>): FeedableWeights
+  /** As ONNX Runtime takes it in a session's options; `index` is of the device where there are several. */
+  readonly options: (index: number) => Ort.InferenceSession.ExecutionProviderConfig
+  /** `host`: weights and results are in this process' memory. `device`: weights, and results that become weights, stay in the device's. */
+  readonly memory: 'host' | 'device'
 }
 
 export const executionProviders = {
-  cpu: { options: 'cpu', upload: (ort, weights) => new HostWeights(ort, weights) },
+  cpu: { options: () => 'cpu', memory: 'host' },
+  webgpu: { options: () => 'webgpu', memory: 'device' },
+  /** Apple's; weights are fed from host memory. Never run by those who wrote this. */
+  coreml: { options: () => 'coreml', memory: 'host' },
+  /** Windows'; the same. */
+  directml: { options: (deviceId) => ({ name: 'dml', deviceId }), memory: 'host' },
 } as const satisfies Record<string, ExecutionProvider>
 
 export type Device = keyof typeof executionProviders

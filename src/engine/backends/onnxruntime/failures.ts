@@ -9,7 +9,9 @@ const backend = 'onnxruntime'
 /** `doing`: "compiling clip-vit", "running clip-vit". */
 export function backendFailure(error: unknown, doing: string): EngineError {
   const problem = error instanceof Error ? error.message : String(error)
-  const missing = /Could not find an implementation for (\w+)\(\d+\) node with name '([^']*)'/.exec(problem)
+  const missing =
+    /Could not find an implementation for (\w+)\(\d+\) node with name '([^']*)'/.exec(problem) ??
+    /Provider type for (\w+) node with name '([^']*)' is not set/.exec(problem)
   if (missing) {
     const [, op, node] = missing
     return new EngineError('OPERATOR_UNSUPPORTED', {

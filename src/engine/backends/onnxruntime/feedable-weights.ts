@@ -8,8 +8,11 @@ export interface FeedableWeights extends ResidentWeights {
   feed(name: string): Ort.Tensor | undefined
   /** The tensors of the graph's parameters, checked against them. @throws FEED_MISSING, SHAPE_MISMATCH, INPUT_INVALID */
   feeds(graph: Graph): Readonly<Record<string, Ort.Tensor>>
-  /** Takes what a run made as its own. Of a tensor that does not fit its weight, none is taken. @throws INPUT_INVALID, SHAPE_MISMATCH */
-  write(values: Readonly<Record<string, Ort.Tensor>>): void
+  /**
+   * Takes what a run made as its own: at once where the weights are in this process' memory. Of a tensor that does not fit its weight, none is
+   * taken. @throws INPUT_INVALID, SHAPE_MISMATCH
+   */
+  write(values: Readonly<Record<string, Ort.Tensor>>): void | Promise<void>
   /** Says that a run reads these weights, until what is returned is called. */
   hold(): () => void
   /** Whether a run that holds them may write to the array of one: nobody was given it, uploaded it or reads it in another run. */

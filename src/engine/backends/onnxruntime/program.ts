@@ -10,14 +10,17 @@ import { backendFailure } from './failures.js'
 import type { FeedableWeights } from './feedable-weights.js'
 import { startHostRun } from './host-run.js'
 import { fromOrt, toOrt } from './host-weights.js'
+import type { Sessions } from './sessions.js'
 
 export interface CompiledSession {
   readonly ort: typeof Ort
   readonly graph: Graph
   /** What the session runs: of the graph, all but the `hostNodes`. Undefined: nothing. */
-  readonly part?: { readonly session: Ort.InferenceSession; readonly graph: Graph }
+  readonly part?: { readonly sessions: Sessions; readonly graph: Graph }
   readonly hostNodes: readonly Node[]
   readonly bytes: number
+  /** Whether what becomes a weight stays in the device's memory. */
+  readonly keepsOnDevice: boolean
   /** True for weights that the same device holds. */
   readonly isResident: (weights: unknown) => weights is FeedableWeights
 }
@@ -35,7 +38,7 @@ export class OnnxRuntimeProgram implements Program {
   }
 
   async run({ inputs, weights, fetch, writeBack = {} }: Parameters<Program['run']>[0]): Promise<Record<string, Tensor>> {
-    const { ort, graph, hostNodes, isResident } = this.#compiled
+    const { ort, graph, hostNodes, keepsOnDevice, isResident } = this.#compiled
     invariant(!this.#isDisposed, `program "${graph.name}" is run after it was disposed of`)
     invariant(isResident(weights), 'weights are run where they were not uploaded to')
     checkFetch(graph, this.#outputs, fetch)
@@ -48,7 +51,9 @@ export class OnnxRuntimeProgram implements Program {
     const takers = onlyTakers({ fetch, writeBack })
     const release = weights.hold()
     try {
-      const made = await this.#runSession({ inputs, fed }, new Set([...wanted, ...nodes.flatMap((node) => node.inputs)]))
+      const stays = keepsOnDevice ? graph.outputs.filter((output) => takers.has(output)) : []
+      const values = new Set([...wanted, ...nodes.flatMap((node) => node.inputs)])
+      const made = await this.#runSession({ inputs, fed }, { values, stays })
       const host = startHostRun(nodes, {
         valueNamed: (name) => {
           if (Object.hasOwn(graph.inputs, name)) return inputs[name]!
@@ -59,26 +64,31 @@ export class OnnxRuntimeProgram implements Program {
       })
       for (const [name, value] of Object.entries(host.made)) made[name] = toOrt(ort, value)
       const replaced = Object.entries(writeBack).filter(([, output]) => !host.inPlace.has(output))
-      if (replaced.length > 0) weights.write(this.#written(made, { fetch, writeBack: Object.fromEntries(replaced) }))
+      // Nobody may start a run between the two, which would read some weights from before and some from after.
+      const writing =
+        replaced.length > 0 ? weights.write(this.#written(made, { fetch, writeBack: Object.fromEntries(replaced) })) : undefined
       host.finish()
+      await writing
       return Object.fromEntries(fetch.map((name) => [name, fromOrt(made[name]!)]))
     } finally {
       release()
     }
   }
 
-  /** Those of the values that the session makes. */
+  /** Those of the values that the session makes; `stays` in the device's memory. */
   async #runSession(
     { inputs, fed }: { inputs: Readonly<Record<string, Tensor>>; fed: Readonly<Record<string, Ort.Tensor>> },
-    values: ReadonlySet<string>,
+    { values, stays }: { readonly values: ReadonlySet<string>; readonly stays: readonly string[] },
   ): Promise<Record<string, Ort.Tensor>> {
     const { ort, graph, part } = this.#compiled
-    const asked = part?.graph.outputs.filter((output) => values.has(output)) ?? []
+    // Where results lie, the binding counts along the outputs that are asked for, not along those that there are: all, then.
+    const asked = part?.graph.outputs.filter((output) => stays.length > 0 || values.has(output)) ?? []
     if (part === undefined || asked.length === 0) return {}
     const feeds: Record<string, Ort.Tensor> = {}
     for (const name of Object.keys(part.graph.parameters)) feeds[name] = fed[name]!
     for (const name of Object.keys(inputs)) feeds[name] = toOrt(ort, inputs[name]!)
-    const made = await part.session.run(feeds, asked).catch((error: unknown) => {
+    const session = await part.sessions.get(stays)
+    const made = await session.run(feeds, asked).catch((error: unknown) => {
       throw backendFailure(error, `running "${graph.name}"`)
     })
     return { ...made }
@@ -106,7 +116,7 @@ export class OnnxRuntimeProgram implements Program {
   async dispose(): Promise<void> {
     if (this.#isDisposed) return
     this.#isDisposed = true
-    await this.#compiled.part?.session.release()
+    await this.#compiled.part?.sessions.release()
   }
 }
 

@@ -40,6 +40,7 @@ export async function loadTf(flavour: string): Promise<{ readonly tf: Tf; readon
       const loaded: { readonly [name: string]: unknown }[] = []
       for (const each of packages) loaded.push(await import(each))
       const tf = moduleOf(loaded[0]!)
+      tf.enableProdMode() // and no advice on standard error
       if (!(await tf.setBackend(backend))) throw new Error(`its ${backend} backend does not start`)
       await tf.ready()
       return { tf, flavour: name }

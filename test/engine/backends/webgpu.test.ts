@@ -1,0 +1,80 @@
+/**
+ * ONNX Runtime on WebGPU, wherever an adapter is found: every operator against the reference, and training, whose weights never leave the device.
+ */
+
+import { describe, expect, test } from 'vitest'
+import { type OpName, opNames } from '../../../src/engine/graph/operators.js'
+import { validate } from '../../../src/engine/graph/validate.js'
+import { chooseBackend } from '../../../src/engine/host/choose-backend.js'
+import type { VisionConfig } from '../../../src/engine/models/model.js'
+import { createRandom } from '../../../src/engine/random.js'
+import { tensor } from '../../../src/engine/tensor.js'
+import { initialWeights, objectiveGraph } from '../../../src/engine/training/model-objective.js'
+import { Stepper } from '../../../src/engine/training/stepper.js'
+import '../close-tensor.js'
+import { onnxruntime, reference, runOnce } from '../each-backend.js'
+import { webgpu } from './every-backend.js'
+import { caseGraph, operatorCases } from './operator-cases.js'
+
+describe.runIf(webgpu)('WebGPU', async () => {
+  const [plain, gpu] = await Promise.all([reference.create(), webgpu?.create()])
+  const every = opNames.flatMap((op) => operatorCases[op].map((each) => ({ op, ...each })))
+
+  test.each(every)('$op on $title', async ({ op, ...each }: { op: OpName } & (typeof every)[number]) => {
+    const { graph, feeds } = caseGraph(op, each)
+    const types = [...validate(graph).values()]
+    if (each.isUnsupportedByOnnxRuntime || (types.some(({ dtype }) => dtype === 'float64') && ['Conv', 'ConvTranspose'].includes(op))) {
+      await expect(runOnce(gpu!, graph, { inputs: feeds })).rejects.toMatchObject({ code: 'OPERATOR_UNSUPPORTED' })
+      return
+    }
+    const [expected, actual] = [await runOnce(plain, graph, { inputs: feeds }), await runOnce(gpu!, graph, { inputs: feeds })]
+    for (const output of graph.outputs) {
+      if (each.isBeyondShaders) expect(actual[output]!.shape).toEqual(expected[output]!.shape)
+      else expect(actual[output]).toBeCloseTensor(expected[output]!, { tolerance: each.tolerance ?? 1e-5 })
+    }
+  })
+
+  test('a model trained for some steps is the one that the CPU trains', async () => {
+    const vision: VisionConfig = {
+      ...{ nLayers: 2, dModel: 16, nHeads: 2, dHead: 8, dMlp: 32, activation: 'gelu', normalization: 'layerNorm', normEps: 1e-6 },
+      ...{ biases: { qkv: true, attnOut: true, mlp: true }, scaleAttention: true, layerScale: false, normalizeOutput: false },
+      ...{
+        imageSize: { height: 8, width: 8 },
+        patchSize: { height: 4, width: 4 },
+        nChannels: 1,
+        patchBias: true,
+        hasCls: true,
+        nRegisters: 0,
+      },
+      ...{ lnPre: false, finalNorm: 'tokens', pooling: 'cls', head: { kind: 'classes', dOut: 3, bias: true } },
+    }
+    const objective = { kind: 'classification', vision } as const
+    const graph = objectiveGraph(objective)
+    const random = createRandom(1)
+    const pixels = tensor(
+      'float32',
+      [6, 1, 8, 8],
+      Float32Array.from({ length: 384 }, () => random.uniform() - 0.5),
+    )
+    const batch = { pixels, labels: tensor('int64', [6], BigInt64Array.of(0n, 1n, 2n, 0n, 1n, 2n)) }
+    const losses = await Promise.all(
+      [await onnxruntime.create(), gpu!].map(async (backend) => {
+        const stepper = await Stepper.create({
+          ...{ backend, graph, loss: 'loss', trainable: Object.keys(graph.parameters), clipNorm: 1 },
+          optimizer: { kind: 'adamw', weightDecay: 0.05 },
+          weights: initialWeights(objective, createRandom(0)),
+        })
+        const numbers: number[] = []
+        for (let step = 0; step < 5; step++) numbers.push((await stepper.update(batch, 1e-2)).numbers.loss!)
+        await stepper.dispose()
+        return numbers
+      }),
+    )
+    expect(losses[1]!.at(-1)!).toBeLessThan(losses[1]![0]!)
+    for (const [step, loss] of losses[0]!.entries()) expect(losses[1]![step]).toBeCloseTo(loss, 4)
+  })
+})
+
+test.runIf(!webgpu)('WebGPU without an adapter is refused, and why is said', async () => {
+  await expect(chooseBackend({ device: 'webgpu', intraOpThreads: 1 })).rejects.toMatchObject({ code: 'DEVICE_UNAVAILABLE' })
+})
