@@ -8,7 +8,6 @@ import { type ModelRecord, modelSource } from '../catalog/catalog.js'
 import { bestOf, divergence, probabilitiesOf } from '../engine/analyses/answers.js'
 import type { HookPointChange, Pair, SteerInput as SteerAnalysis, SteerOutput } from '../engine/analyses/steer-contract.js'
 import { matchHookPoints } from '../engine/hook-points.js'
-import { joinRows } from '../engine/host/batch-rows.js'
 import type { AxisSelection } from '../engine/interventions/selection.js'
 import type { HookPointInfo, VisionConfig } from '../engine/models/model.js'
 import { elementCount, type Tensor } from '../engine/tensor.js'
@@ -22,6 +21,7 @@ import { type ResolvedEdits, resolveEdits } from './resolve-edits.js'
 import { type CheckedTargets, checkTargets, resolveTargets } from './resolve-targets.js'
 import { SteerInputShape, SteerShape } from './schemas/steer.js'
 import { type RowSelector, selectedShape, selectRows, takeRows } from './select-rows.js'
+import { stackPictures } from './stack-pictures.js'
 
 type SteerInput = Static<typeof SteerInputShape>
 type Steer = Static<typeof SteerShape>
@@ -54,7 +54,7 @@ export const steer = defineOperation({
     const answers = await possibleAnswers(context, { model, input }, call)
     const targets = await resolveTargets(context, plan.targets, call)
     const request: SteerAnalysis = {
-      pixels: joinRows(pictures),
+      pixels: stackPictures(pictures),
       edits: plan.resolved.edits,
       read: plan.read.map(({ hookPoint }) => hookPoint.name),
       withValues: input.values ?? false,

@@ -20,6 +20,7 @@ export function checkFeatures(edit: Edit & FeatureEdit, place: Place, checking: 
   const { findings, path } = checking
   const { tower } = place
   findings.refuseIf(!isVision(tower.config), path, 'SAEs here read pictures; these inputs are texts')
+  if (!isVision(tower.config)) return
   findings.refuseIf(edit.heads !== undefined, `${path}.heads`, 'an SAE writes all that it writes; its edits take no heads')
   const isKnownFlag = edit.keepError === undefined || typeof edit.keepError === 'boolean'
   findings.refuseIf(!isKnownFlag, `${path}.keepError`, 'expected true or false')
