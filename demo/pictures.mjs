@@ -19,6 +19,7 @@ const require = createRequire(path.join(import.meta.dirname, '..', 'package.json
 const sharp = require('sharp')
 
 const SIZE = 64
+const UNSEEN = 'twemoji'
 const packages = path.join(import.meta.dirname, 'node_modules')
 const out = path.join(import.meta.dirname, '.pictures')
 const readJson = (file) => JSON.parse(fs.readFileSync(path.join(packages, file), 'utf8'))
@@ -56,10 +57,13 @@ function fluent(style, { unified, base }) {
   return stems.map((stem) => `fluentui-emoji/icons/${style}/${stem}.svg`)
 }
 
-async function picture(source, target) {
+/** The unseen artist's pictures are shipped, and packed as tightly as PNG can be; the others stay here. */
+const packing = (artist) => (artist === UNSEEN ? { compressionLevel: 9, effort: 10 } : {})
+
+async function picture(source, target, artist) {
   const image = sharp(source, { density: 300 }).resize(SIZE, SIZE, { fit: 'contain', background: { r: 0, g: 0, b: 0, alpha: 0 } })
   fs.mkdirSync(path.dirname(target), { recursive: true })
-  await image.ensureAlpha().png({ compressionLevel: 9, effort: 10 }).toFile(target)
+  await image.ensureAlpha().png(packing(artist)).toFile(target)
 }
 
 const index = []
@@ -67,16 +71,18 @@ const counts = {}
 for (const [done, entry] of emoji.entries()) {
   const variants = [entry, ...Object.values(entry.skin_variations ?? {}).filter((variant) => new Set(TONES.filter((tone) => variant.unified.includes(tone))).size === 1)]
   const pictures = {}
+  const drawn = []
   for (const [artist, candidates] of Object.entries(artists)) {
     for (const variant of variants) {
       const source = candidates({ ...variant, base: entry }).map((file) => path.join(packages, file)).find((file) => fs.existsSync(file))
       if (source === undefined) continue
       const file = `${artist}/${variant.unified.toLowerCase()}.png`
-      if (!fs.existsSync(path.join(out, file))) await picture(source, path.join(out, file))
+      if (!fs.existsSync(path.join(out, file))) drawn.push(picture(source, path.join(out, file), artist))
       ;(pictures[artist] ??= []).push(file)
     }
     if (pictures[artist]) counts[artist] = (counts[artist] ?? 0) + 1
   }
+  await Promise.all(drawn)
   index.push({ code: entry.unified.toLowerCase(), name: entry.name, short: entry.short_names, keywords: keywordsOf(entry.unified), category: entry.category, subcategory: entry.subcategory, pictures })
   if (done % 100 === 0) process.stderr.write(`\r${done} of ${emoji.length} emoji`)
 }
