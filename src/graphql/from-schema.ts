@@ -60,7 +60,7 @@ export class TypesFromSchemas {
           name,
           t.field({
             type: this.#outputParam(inner, t),
-            nullable: isNullable || !required.includes(name),
+            nullable: nullability(inner, isNullable || !required.includes(name)) as never,
             ...describe(property),
             resolve: (parent: Source) => (inner['x-entry'] ? entries(parent[name], inner['x-entry']) : (parent[name] ?? null)) as never,
           }),
@@ -97,7 +97,7 @@ export class TypesFromSchemas {
   #outputParam(schema: Schema, t: OutputFields): never {
     if (schema['x-entry']) return [this.#entry(schema)] as never
     if (schema.type !== 'array' || schema['x-scalar']) return this.#output(schema) as never
-    const items = schema.items!
+    const { inner: items } = withoutNull(schema.items!)
     return (items.type === 'array' ? t.listRef(this.#outputParam(items, t)) : [this.#output(items)]) as never
   }
 
@@ -201,6 +201,12 @@ function withoutNull(schema: Schema): { inner: Schema; isNullable: boolean } {
   if (!others || others.length === schema.anyOf!.length) return { inner: schema, isNullable: false }
   if (others.length !== 1) throw new Error('Invariant violated: null and several alternatives')
   return { inner: others[0]!, isNullable: true }
+}
+
+/** Of a list, whether its items may be null is said apart. */
+function nullability(schema: Schema, isNullable: boolean): boolean | { list: boolean; items: boolean } {
+  const isOfNulls = schema.type === 'array' && schema.items !== undefined && withoutNull(schema.items).isNullable
+  return isOfNulls ? { list: isNullable, items: true } : isNullable
 }
 
 /** Alternatives of objects as one object; literals of the same field become an enum. */

@@ -14,6 +14,8 @@ import type { GraphqlContext } from './types.js'
 const COST = { read: 5, run: 300, write: 50, admin: 50 } as const
 
 const withBody: ReadonlySet<string> = new Set([
+  'attention',
+  'attentionPicture',
   'compareImagePair',
   'compareImages',
   'compareSaes',
@@ -21,6 +23,8 @@ const withBody: ReadonlySet<string> = new Set([
   'features',
   'forward',
   'heatmap',
+  'logitLens',
+  'logitLensPicture',
   'registerDataset',
   'steer',
   'virtualWeights',

@@ -2,6 +2,8 @@
  * Every operation. Both doors are made from this list.
  */
 
+import { attention } from './attention.js'
+import { attentionPicture } from './attention-picture.js'
 import { activation, cache } from './cache.js'
 import { capabilities } from './capabilities.js'
 import { compareImagePair } from './compare-image-pair.js'
@@ -21,6 +23,8 @@ import { image, images } from './images.js'
 import { job, jobLog } from './job.js'
 import { jobArtifact } from './job-artifact.js'
 import { cancelJob, createJob, jobs, resumeJob } from './jobs.js'
+import { logitLens } from './logit-lens.js'
+import { logitLensPicture } from './logit-lens-picture.js'
 import { metrics } from './metrics.js'
 import { model } from './model.js'
 import { modelGraph } from './model-graph.js'
@@ -74,6 +78,10 @@ export const operations = {
   features,
   steer,
   heatmap,
+  logitLens,
+  logitLensPicture,
+  attention,
+  attentionPicture,
   compareImages,
   compareSaes,
   compareImagePair,

@@ -4,12 +4,14 @@
 
 import type { Static, TSchema } from 'typebox'
 import type { Tensor } from '../engine/tensor.js'
+import { attentionTensors } from '../operations/attention.js'
 import { saeComparisonTensors } from '../operations/compare-saes.js'
 import { sparseTensors } from '../operations/feature-rows.js'
+import { lensTensors } from '../operations/logit-lens.js'
 import type { Operation } from '../operations/operation.js'
 import { operations } from '../operations/operations.js'
-import { steerTensors } from '../operations/steer.js'
 import { geometryTensors } from '../operations/sae-geometry.js'
+import { steerTensors } from '../operations/steer.js'
 import { virtualWeightTensors } from '../operations/virtual-weights.js'
 import { BYTES, PNG, SVG, TEXT } from './negotiate.js'
 
@@ -112,6 +114,18 @@ export const routes: readonly Route[] = [
   route('GET', '/v1/saes/{sae}/geometry', { operation: saeGeometry, tag: 'weights', tensors: geometryTensors }),
   route('POST', '/v1/weights/virtual', { operation: virtualWeights, tag: 'weights', tensors: virtualWeightTensors }),
   route('POST', '/v1/steer', { operation: operations.steer, tag: 'runs', tensors: steerTensors }),
+  route('POST', '/v1/lens', { operation: operations.logitLens, tag: 'runs', tensors: lensTensors }),
+  route('POST', '/v1/lens/picture', {
+    operation: operations.logitLensPicture,
+    tag: 'pictures',
+    picture: ({ png }) => Buffer.from(png, 'base64'),
+  }),
+  route('POST', '/v1/attention', { operation: operations.attention, tag: 'runs', tensors: attentionTensors }),
+  route('POST', '/v1/attention/picture', {
+    operation: operations.attentionPicture,
+    tag: 'pictures',
+    picture: ({ png }) => Buffer.from(png, 'base64'),
+  }),
   route('POST', '/v1/heatmap', { operation: heatmap, tag: 'runs', picture: ({ png }) => Buffer.from(png, 'base64') }),
   route('GET', `${feature}/examples/{n}/heatmap.png`, { operation: featureHeatmap, tag: 'pictures', file: PNG }),
   route('GET', `${feature}/sprite.png`, { operation: featureSprite, tag: 'pictures', file: PNG }),
