@@ -6,6 +6,7 @@ import type { Catalog } from '../catalog/catalog.js'
 import type { DatasetItemRecord } from '../catalog/datasets.js'
 import type { Explanation } from '../catalog/explanations.js'
 import type { FeatureSetRecord, StoredFeature } from '../catalog/feature-sets.js'
+import { binEdges } from '../engine/evaluation/activation-bins.js'
 import {
   type ActivationHistogram,
   type FeatureExample,
@@ -13,6 +14,7 @@ import {
   featureStatistics,
   type WeightedIndex,
 } from '../engine/evaluation/feature-record.js'
+import { featurePictures, heatmapUrl, imageUrl } from './feature-addresses.js'
 import type { ExampleAnswer, FeatureAnswer, FeatureSummaryAnswer } from './schemas/feature.js'
 
 /** What the pictures and labels of a data set are called. */
@@ -50,7 +52,8 @@ export function summarizeFeature(
     ...{ id: `${set.saeId}/${index}`, sae: set.saeId, index, dataset: set.dataset.id },
     statistics: describeStatistics(statistics),
     explanations: explanations.map(describeExplanation),
-    examples: examples.map((example) => describeExample(example, { set, pictures })),
+    pictures: featurePictures(set, index),
+    examples: examples.map((example) => describeExample(example, { feature, set, pictures })),
   }
 }
 
@@ -78,7 +81,11 @@ export function describeExplanation({ id, text, author, method, score, createdAt
   return { id, text, author, method, score, createdAt: createdAt.toISOString() }
 }
 
-function describeExample({ kind, token, score, position, item }: FeatureExample, { set, pictures }: Described): ExampleAnswer {
+function describeExample(
+  example: FeatureExample,
+  { feature, set, pictures }: Described & { readonly feature: StoredFeature },
+): ExampleAnswer {
+  const { kind, token, score, position, item } = example
   const known = pictures.items.get(item)
   const { patches } = set.about
   const patch = token === 'patch' && patches ? position - patches.first : undefined
@@ -87,15 +94,14 @@ function describeExample({ kind, token, score, position, item }: FeatureExample,
     patch: patch === undefined || !patches ? null : { row: Math.floor(patch / patches.columns), col: patch % patches.columns },
     name: known?.name ?? null,
     image: known?.imageId ?? null,
+    imageUrl: known?.imageId ? imageUrl(known.imageId) : null,
+    heatmapUrl: known?.imageId ? heatmapUrl(set, feature, example) : null,
     label: known?.label == null ? null : (pictures.classNames[known.label] ?? String(known.label)),
   }
 }
 
-/** Bin `b` begins at 2^e (1 + q/4) with e = floor(b / 4), q = b mod 4. */
-function describeHistogram({ firstBin, counts }: ActivationHistogram) {
-  const edgeOf = (bin: number) => 2 ** Math.floor(bin / 4) * (1 + (bin - 4 * Math.floor(bin / 4)) / 4)
-  const edges = counts.length === 0 ? [] : Array.from({ length: counts.length + 1 }, (_, at) => edgeOf(firstBin + at))
-  return { edges, counts: [...counts] }
+function describeHistogram(histogram: ActivationHistogram) {
+  return { edges: binEdges(histogram), counts: [...histogram.counts] }
 }
 
 const named = (list: readonly WeightedIndex[], names: readonly string[] = []) =>

@@ -3,6 +3,7 @@
  */
 
 import { Type } from 'typebox'
+import { binEdges } from '../engine/evaluation/activation-bins.js'
 import { type Histogram, plotHistogram } from '../engine/plots/histogram.js'
 import { DRAWING_VERSION, type DrawnFile, DrawnFileShape, versionField } from './drawn-file.js'
 import { digestOf } from './drawn-pictures.js'
@@ -25,13 +26,13 @@ export const featureHistogram = defineOperation({
 
   async run({ catalog }, input): Promise<DrawnFile> {
     const { feature } = await findFeature(catalog, input)
-    const { firstBin, counts } = feature.data.histogram
-    const edges = Array.from({ length: counts.length + 1 }, (_, at) => Math.log10(binStart(firstBin + at)))
+    const { histogram } = feature.data
+    const edges = binEdges(histogram).map(Math.log10)
     const marks = (['mean', 'max'] as const).flatMap((name) => {
       const value = feature.statistics[name]
       return value ? [{ at: Math.log10(value), label: `${name} ${Number(value.toPrecision(3))}` }] : []
     })
-    const svg = plotHistogram(counts.length > 0 ? { edges, counts } : nothing, {
+    const svg = plotHistogram(edges.length > 0 ? { edges, counts: histogram.counts } : nothing, {
       title: `Activations of feature ${input.index}`,
       x: { label: 'activation, where it is active', scale: 'log10' },
       y: { label: 'tokens' },
@@ -108,9 +109,3 @@ function textFile(svg: string): DrawnFile {
 
 /** Of a feature that is never active: a decade without a bar. */
 const nothing: Histogram = { edges: [0, 1], counts: [0] }
-
-/** Of the bins of an index: four to the octave. @see ActivationHistogram */
-function binStart(bin: number): number {
-  const octave = Math.floor(bin / 4)
-  return 2 ** octave * (1 + (bin - 4 * octave) / 4)
-}

@@ -100,7 +100,9 @@ describe('features', () => {
     expect(id).toBe(`${SAE}/${wanted[0]!.index}`)
     const top = wanted[0]!.examples.filter(({ kind, token }) => kind === 'top' && token === 'patch')
     expect(examples).toEqual(
-      top.slice(0, 2).map(({ item, position, score }) => ({
+      top.slice(0, 2).map(({ item, position, score }, n) => ({
+        imageUrl: `/v1/images/sha256:${item}`,
+        heatmapUrl: `/v1/saes/${id}/examples/${n}/heatmap.png?kind=top&token=patch&dataset=pictures`.replace(`${SAE}/`, `${SAE}/features/`),
         ...{ kind: 'top', token: 'patch', score, position, item, name: `${item}.png`, image: `sha256:${item}` },
         patch: { row: Math.floor((position - 1) / 7), col: (position - 1) % 7 },
         label: ['cat', 'dog'][item % 2],

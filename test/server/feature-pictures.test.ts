@@ -92,6 +92,34 @@ afterAll(() => server.close())
 const root = `/v1/saes/${SAE}/features/${FEATURE}`
 const pixels = async (bytes: Buffer) => sharp(bytes).raw().toBuffer({ resolveWithObject: true })
 
+describe('what is said of a feature', () => {
+  test('has the addresses of its pictures, and its examples have theirs', async () => {
+    const feature = (await get(server.app, root)).json()
+    const listed = (await get(server.app, `/v1/saes/${SAE}/features?examples=2&sort=max&order=desc`)).json().items[0]
+    expect(listed.pictures).toEqual(feature.pictures)
+    const types = { spriteUrl: 'image/png', histogramUrl: 'image/svg+xml', densityUrl: 'image/svg+xml' }
+    for (const [name, type] of Object.entries(types)) {
+      const { statusCode, headers } = await get(server.app, feature.pictures[name])
+      expect([statusCode, headers['content-type']]).toEqual([200, type])
+    }
+    const [first, second] = feature.examples
+    expect(listed.examples.map((each: { heatmapUrl: string }) => each.heatmapUrl)).toEqual([first.heatmapUrl, second.heatmapUrl])
+    const cls = feature.examples.find(({ token }: { token: string }) => token === 'cls')
+    const drawn = [
+      [first.heatmapUrl, `${root}/examples/0/heatmap.png`],
+      [second.heatmapUrl, `${root}/examples/1/heatmap.png`],
+      [cls.heatmapUrl, `${root}/examples/0/heatmap.png?token=cls`],
+    ]
+    for (const [address, same] of drawn) {
+      const [given, wanted] = await Promise.all([get(server.app, address), get(server.app, same!)])
+      expect([given.statusCode, given.headers.etag]).toEqual([200, wanted.headers.etag])
+    }
+    expect((await get(server.app, first.imageUrl)).statusCode).toBe(200)
+    const lost = feature.examples.find(({ name }: { name: string }) => name === 'lost.png')
+    expect([lost.imageUrl, lost.heatmapUrl]).toEqual([null, null])
+  })
+})
+
 describe('an example of a feature', () => {
   test('is drawn as the same numbers over the same picture are', async () => {
     const image = images[examples[1]!.item]!

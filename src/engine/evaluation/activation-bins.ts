@@ -14,6 +14,17 @@ export function binOfBits(bits: number): number {
   return bin < 0 ? 0 : bin >= N_BINS ? N_BINS - 1 : bin
 }
 
+/** Where the bins of a histogram begin and the last one ends; none of a feature that is never active. */
+export function binEdges({ firstBin, counts }: ActivationHistogram): number[] {
+  return counts.length === 0 ? [] : Array.from({ length: counts.length + 1 }, (_, at) => binStart(firstBin + at))
+}
+
+/** Four bins to the octave: bin `b` begins at 2^e (1 + q/4) with e = floor(b / 4), q = b mod 4. */
+function binStart(bin: number): number {
+  const octave = Math.floor(bin / 4)
+  return 2 ** octave * (1 + (bin - 4 * octave) / 4)
+}
+
 /** @param counts  `[dSae, N_BINS]` */
 export function histogramOf(counts: Int32Array, feature: number): ActivationHistogram {
   const own = counts.subarray(feature * N_BINS, (feature + 1) * N_BINS)

@@ -4,7 +4,7 @@ import { type Static, Type } from 'typebox'
 import { poolings } from '../../engine/analyses/sparse-rows.js'
 import { fixedLimits } from '../limits.js'
 import { DatasetId } from './dataset.js'
-import { ExampleCount, ExampleShape, ExplanationShape, StatisticsShape } from './feature.js'
+import { ExampleCount, ExampleShape, ExplanationShape, FeaturePicturesShape, StatisticsShape } from './feature.js'
 import { ImageInput } from './image.js'
 import { ModelId } from './model.js'
 import { SaeId } from './sae.js'
@@ -138,6 +138,7 @@ const about = {
   examples: Type.Array(ExampleShape, { description: 'Its top pictures, where it is indexed.' }),
   dataset: orNull(Type.String({ 'x-scalar': 'ID' }), 'On which it was indexed.'),
   statistics: orNull(StatisticsShape),
+  pictures: orNull(FeaturePicturesShape),
 }
 
 const ComparedFeatureShape = Type.Object(

@@ -52,6 +52,11 @@ export const ExampleShape = Type.Object(
     item: Type.Integer({ description: "The picture's place in the data set." }),
     name: Type.Union([Type.String(), Type.Null()], { description: 'The file within the data set.' }),
     image: Type.Union([Type.String({ 'x-scalar': 'ID' }), Type.Null()], { description: 'Its id, where the picture is stored.' }),
+    imageUrl: Type.Union([Type.String(), Type.Null()], { description: 'The picture, a path of this server; null where it is not stored.' }),
+    heatmapUrl: Type.Union([Type.String(), Type.Null()], {
+      description:
+        'The picture with the activations of the feature over it, a path of this server; `size`, `colormap` and so on can be added.',
+    }),
     label: Type.Union([Type.String(), Type.Null()]),
   },
   { title: 'FeatureExample', additionalProperties: false },
@@ -95,6 +100,15 @@ export const ExplanationShape = Type.Object(
   { title: 'Explanation', additionalProperties: false },
 )
 
+export const FeaturePicturesShape = Type.Object(
+  {
+    spriteUrl: Type.String({ description: 'The top pictures on one sheet, with heatmaps.' }),
+    histogramUrl: Type.String({ description: 'How active it is, where it is active.' }),
+    densityUrl: Type.String({ description: 'How often all features of the SAE are active, with this one marked.' }),
+  },
+  { title: 'FeaturePictures', additionalProperties: false, description: 'Paths of this server.' },
+)
+
 const summary = {
   id: Type.String({ 'x-scalar': 'ID', description: '`{sae}/{index}`' }),
   sae: Type.String({ 'x-scalar': 'ID' }),
@@ -102,6 +116,7 @@ const summary = {
   dataset: Type.String({ 'x-scalar': 'ID', description: 'On which it was indexed.' }),
   statistics: StatisticsShape,
   explanations: Type.Array(ExplanationShape, { description: 'Oldest first.' }),
+  pictures: FeaturePicturesShape,
 }
 
 export const FeatureSummaryShape = Type.Object(
@@ -151,6 +166,7 @@ export const statisticBounds = Object.fromEntries(
 
 export type FeatureAnswer = Static<typeof FeatureShape>
 export type FeatureSummaryAnswer = Static<typeof FeatureSummaryShape>
+export type FeaturePictures = Static<typeof FeaturePicturesShape>
 export type ExampleAnswer = Static<typeof ExampleShape>
 
 export const DEFAULT_EXAMPLES = 4

@@ -3,7 +3,7 @@
  */
 
 import { type Static, Type } from 'typebox'
-import { FeatureSummaryShape, StatisticsShape } from './feature.js'
+import { FeaturePicturesShape, FeatureSummaryShape, StatisticsShape } from './feature.js'
 
 export const searchSorts = ['decoder', 'pictures', 'activation', 'relative'] as const
 
@@ -19,6 +19,7 @@ export const FoundFeatureShape = Type.Object(
       description: 'On which it was indexed.',
     }),
     statistics: Type.Union([StatisticsShape, Type.Null()]),
+    pictures: orNull(FeaturePicturesShape),
     scores: Type.Object(
       {
         decoder: Type.Union([Type.Number(), Type.Null()], {

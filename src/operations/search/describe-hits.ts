@@ -56,7 +56,8 @@ export async function describeHits(
     const said = missing.length > 0 ? await catalog.explanations.list(sae, missing) : []
     for (const index of missing) {
       const explanations = said.filter((each) => each.index === index).map(describeExplanation)
-      shown.set(`${sae}/${index}`, { id: `${sae}/${index}`, sae, index, dataset: null, statistics: null, explanations, examples: [] })
+      const unknown = { dataset: null, statistics: null, pictures: null, examples: [] }
+      shown.set(`${sae}/${index}`, { id: `${sae}/${index}`, sae, index, explanations, ...unknown })
     }
   }
   return keys.map(({ sae, index }) => shown.get(`${sae}/${index}`)!)
