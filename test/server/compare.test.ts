@@ -113,8 +113,8 @@ describe('two sets of images', () => {
     expect(edited.output.data).not.toEqual(plain.output.data)
     expect(check.heldOut).toEqual({ a: 2, b: 2 })
     expect(check.features.length).toBeGreaterThan(0)
-    const { a, b, steered } = check.scores
-    expect(check.moved).toBeCloseTo((steered - b) / (a - b), 6)
+    expect(check.doses.map(({ scale }: { scale: number }) => scale)).toEqual([1, 4, 16])
+    for (const { score, moved } of check.doses) expect(moved).toBeCloseTo((score - check.b) / (check.a - check.b), 6)
   })
 
   test('are items of a data set by facet, class and index, and samples of them the same again', async () => {

@@ -80,7 +80,9 @@ export interface ToCheck {
 }
 
 /** Draws of random directions. */
-const DRAWS = 3
+const DRAWS = 2
+/** What strengths are multiplied by: features share what they write with others that the recipe leaves out. */
+const SCALES = [1, 4, 16]
 
 /** At least four images in each set. */
 export async function checkRecipe(context: Context, asked: ToCheck, call: Call): Promise<NonNullable<ImagesOfSae['check']>> {
@@ -93,23 +95,23 @@ export async function checkRecipe(context: Context, asked: ToCheck, call: Call):
   const heldOutB = b.heldOut.map((index) => images.b[index]!)
   const edited = async (edits: readonly Edit[]) =>
     score(edits.length === 0 ? b.heldOut.map((at) => outputs.b[at]!) : await outputsOf(context, { model, images: heldOutB, edits }, call))
-  const steered = await edited(engineEdits)
-  const random: number[] = []
-  for (let draw = 0; draw < DRAWS; draw++) random.push(await edited(engineEdits.map((edit, index) => turned(edit, `${draw} ${index}`))))
-  const scores = {
-    a: score(a.heldOut.map((at) => outputs.a[at]!)),
-    b: score(b.heldOut.map((at) => outputs.b[at]!)),
-    steered,
-    random: mean(random),
+  const scores = { a: score(a.heldOut.map((at) => outputs.a[at]!)), b: score(b.heldOut.map((at) => outputs.b[at]!)) }
+  const share = (steered: number) => (scores.a === scores.b ? null : (steered - scores.b) / (scores.a - scores.b))
+  const doses: NonNullable<ImagesOfSae['check']>['doses'] = []
+  for (const scale of SCALES) {
+    const edits = engineEdits.map((edit) => scaled(edit, scale))
+    const steered = await edited(edits)
+    const draws: number[] = []
+    for (let draw = 0; draw < DRAWS; draw++) draws.push(await edited(edits.map((edit, index) => turned(edit, `${draw} ${index}`))))
+    const random = mean(draws)
+    doses.push({ scale, score: steered, random, moved: share(steered), movedAtRandom: share(random) })
   }
-  const way = scores.a - scores.b
   return {
     heldOut: { a: a.heldOut.length, b: b.heldOut.length },
     features: features.map(({ latent }) => latent),
     auroc: heldOutArea(features, { a: takeSparseRows(rows.a, a.heldOut), b: takeSparseRows(rows.b, b.heldOut), pooling }),
-    scores,
-    moved: way === 0 ? null : (scores.steered - scores.b) / way,
-    movedAtRandom: way === 0 ? null : (scores.random - scores.b) / way,
+    ...scores,
+    doses,
   }
 }
 
@@ -141,6 +143,8 @@ function towards(
   const direction = unit(ofA.map((value, at) => value - ofB[at]!))
   return (output: Float64Array) => read(output).reduce((sum, value, at) => sum + value * direction[at]!, 0)
 }
+
+const scaled = (edit: Edit, scale: number): Edit => (edit.op === 'add' ? { ...edit, strength: scale * edit.strength } : edit)
 
 /** The same edit along a direction drawn at random. */
 function turned(edit: Edit, label: string): Edit {

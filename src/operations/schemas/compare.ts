@@ -178,21 +178,23 @@ const CheckShape = Type.Object(
     heldOut: Type.Object({ a: Type.Integer(), b: Type.Integer() }, { title: 'ImageCounts', additionalProperties: false }),
     features: Type.Array(LatentIndex, { description: 'Found in the first half.' }),
     auroc: Type.Number({ description: 'Mean over them in the second half, of those that are of B turned round: 0.5 is chance.' }),
-    scores: Type.Object(
-      {
-        a: Type.Number(),
-        b: Type.Number(),
-        steered: Type.Number({ description: 'Of B, with the recipe.' }),
-        random: Type.Number({ description: 'Of B, with directions at random of equal strengths; mean of three draws.' }),
-      },
-      {
-        title: 'RecipeScores',
-        additionalProperties: false,
-        description: "Mean product of the model's output with the unit vector from the mean of B to the mean of A in the first half.",
-      },
+    a: Type.Number({
+      description:
+        "Score of the held-out images of A: the mean product of the model's output with the unit vector from the mean of B to the mean of A in the first half.",
+    }),
+    b: Type.Number({ description: 'Of those of B.' }),
+    doses: Type.Array(
+      Type.Object(
+        {
+          scale: Type.Number({ description: 'What the strengths of the recipe are multiplied by.' }),
+          score: Type.Number({ description: 'Of B, with the recipe.' }),
+          random: Type.Number({ description: 'Of B, with directions at random of equal strengths; mean of two draws.' }),
+          moved: orNull(Type.Number(), 'How much of the way from B to A the recipe goes: (score - b) / (a - b).'),
+          movedAtRandom: orNull(Type.Number()),
+        },
+        { title: 'RecipeDose', additionalProperties: false },
+      ),
     ),
-    moved: orNull(Type.Number(), 'How much of the way from B to A the recipe goes: (steered - b) / (a - b).'),
-    movedAtRandom: orNull(Type.Number()),
   },
   { title: 'RecipeCheck', additionalProperties: false },
 )
