@@ -15,6 +15,7 @@ import type { JobCatalog, JobLeases } from './jobs/job.js'
 import type { PartStore } from './jobs/part-store.js'
 import type { MetricCatalog } from './metric-values.js'
 import type { Page, PageRequest } from './page.js'
+import type { RunCatalog } from './runs.js'
 import type { SaeCatalog } from './saes.js'
 import type { VectorCatalog } from './vectors.js'
 
@@ -131,6 +132,7 @@ export interface Catalog {
   readonly features: FeatureCatalog
   readonly explanations: ExplanationCatalog
   readonly vectors: VectorCatalog
+  readonly runs: RunCatalog
   /** For the GraphQL plugin that reads Prisma models directly. */
   readonly prisma: PrismaClient
   /** True when the database answers. */

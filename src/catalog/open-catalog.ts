@@ -23,6 +23,7 @@ import { metricCatalog } from './metric-catalog.js'
 import { modelCatalog } from './models.js'
 import { placeOf } from './place.js'
 import { databaseError } from './postgres/database-errors.js'
+import { runCatalog } from './runs.js'
 import { openS3BlobStore, type S3Place, s3PlaceName } from './s3-blob-store.js'
 import { saeCatalog } from './sae-catalog.js'
 import { vectorCatalog } from './vectors.js'
@@ -94,6 +95,7 @@ export async function openCatalog({ databaseUrl, dataDir, s3 }: CatalogPlaces): 
     features: featureCatalog({ prisma, databaseUrl, sets: featureSets }),
     explanations: explanationCatalog(prisma),
     vectors: vectorCatalog(prisma, baseModels),
+    runs: runCatalog(prisma),
     jobs: jobCatalog(jobs),
     jobLeases: jobLeases(jobs),
     jobParts,

@@ -20,6 +20,7 @@ const withBody: ReadonlySet<string> = new Set([
   'compareImages',
   'compareSaes',
   'createJob',
+  'createRun',
   'features',
   'forward',
   'heatmap',

@@ -40,6 +40,9 @@ const messages = {
     `There is no explanation "${shorten(d.explanation)}". GET /v1/explanations lists the explanations.`,
   VECTOR_UNKNOWN: (d: { vector: string; known: readonly string[] }) =>
     `There is no vector "${shorten(d.vector)}".${didYouMean(d.vector, d.known) || ' GET /v1/vectors lists the vectors.'}`,
+  RUN_UNKNOWN: (d: { run: string }) => `There is no saved run "${shorten(d.run)}". Ids look like "run-" and 32 hex digits.`,
+  RUN_OUTDATED: (d: { run: string; problem: string }) =>
+    `The saved run "${d.run}" cannot be computed again: ${d.problem}. GET /v1/runs/${d.run} has the request and the hashes of the weights that it was saved with.`,
   DATASET_UNKNOWN: (d: { dataset: string; known: readonly string[] }) =>
     `There is no data set "${shorten(d.dataset)}".${didYouMean(d.dataset, d.known) || ' GET /v1/datasets lists the data sets.'}`,
   CACHE_UNKNOWN: (d: { cache: string }) =>

@@ -38,7 +38,7 @@ export const InputShape = Type.Union(
   { title: 'RunInput', description: 'A picture, or a text for a model with a text tower. All inputs of a request are of one kind.' },
 )
 
-const ForwardInputShape = Type.Object(
+export const ForwardInputShape = Type.Object(
   {
     model: ModelId,
     inputs: Type.Array(InputShape, { minItems: 1 }),
@@ -58,9 +58,9 @@ const ForwardInputShape = Type.Object(
   { title: 'ForwardInput', additionalProperties: false },
 )
 
-type ForwardInput = Static<typeof ForwardInputShape>
+export type ForwardInput = Static<typeof ForwardInputShape>
 
-const ForwardShape = Type.Object(
+export const ForwardShape = Type.Object(
   {
     model: ModelId,
     tower: TowerShape,
@@ -116,6 +116,11 @@ export const forward = defineOperation({
     }
   },
 })
+
+/** Refuses what a run would refuse before it looks at pictures. @throws all problems at once */
+export async function checkForward(context: Context, input: ForwardInput, call: Call): Promise<void> {
+  await planRun(context, { model: await findModel(context.catalog, input.model), input, call })
+}
 
 /** A hook point to read, and what to keep of it. */
 interface Read {
@@ -205,4 +210,9 @@ function keepActivations(
 ): string | null {
   const id = host.keep(result.activations, { modelId: model.id, tower: towerName })
   return host.cached(id) ? id : null
+}
+
+/** What the binary forms hold. */
+export function forwardTensors({ activations, output }: Static<typeof ForwardShape>): Record<string, Tensor> {
+  return { ...activations, ...(output && { output }) }
 }

@@ -31,6 +31,7 @@ import { modelGraph } from './model-graph.js'
 import { models } from './models.js'
 import { printedGraph } from './printed-graph.js'
 import { registerDataset, removeDataset, uploadDataset } from './register-dataset.js'
+import { createRun, run, runResult } from './runs.js'
 import { sae } from './sae.js'
 import { saeFeature } from './sae-feature.js'
 import { saeFeatures } from './sae-features.js'
@@ -77,6 +78,9 @@ export const operations = {
   forward,
   features,
   steer,
+  createRun,
+  run,
+  runResult,
   heatmap,
   logitLens,
   logitLensPicture,

@@ -23,7 +23,7 @@ import { SteerInputShape, SteerShape } from './schemas/steer.js'
 import { type RowSelector, selectedShape, selectRows, takeRows } from './select-rows.js'
 import { stackPictures } from './stack-pictures.js'
 
-type SteerInput = Static<typeof SteerInputShape>
+export type SteerInput = Static<typeof SteerInputShape>
 type Steer = Static<typeof SteerShape>
 
 const DEFAULT_TOP_K = 5
@@ -73,6 +73,11 @@ export const steer = defineOperation({
     return answer(found, { model, input, plan, targets: targets.map(({ label }) => label) })
   },
 })
+
+/** Refuses what steering would refuse before it looks at pictures. @throws all problems at once */
+export async function checkSteer(context: Context, input: SteerInput, call: Call): Promise<void> {
+  await planSteer(context, { model: await findModel(context.catalog, input.model), input, call })
+}
 
 interface Read {
   readonly hookPoint: HookPointInfo

@@ -8,9 +8,11 @@ import { attentionTensors } from '../operations/attention.js'
 import { saeComparisonTensors } from '../operations/compare-saes.js'
 import { sparseTensors } from '../operations/feature-rows.js'
 import { lensTensors } from '../operations/logit-lens.js'
+import { forwardTensors } from '../operations/forward.js'
 import type { Operation } from '../operations/operation.js'
 import { operations } from '../operations/operations.js'
 import { geometryTensors } from '../operations/sae-geometry.js'
+import { runTensors } from '../operations/runs.js'
 import { steerTensors } from '../operations/steer.js'
 import { virtualWeightTensors } from '../operations/virtual-weights.js'
 import { BYTES, PNG, SVG, TEXT } from './negotiate.js'
@@ -99,7 +101,7 @@ export const routes: readonly Route[] = [
   route('POST', '/v1/forward', {
     operation: forward,
     tag: 'runs',
-    tensors: ({ activations, output }) => ({ ...activations, ...(output && { output }) }),
+    tensors: forwardTensors,
   }),
   route('POST', '/v1/features', { operation: features, tag: 'runs', tensors: sparseTensors }),
   route('POST', '/v1/compare/images', { operation: compareImages, tag: 'compare' }),
@@ -132,6 +134,9 @@ export const routes: readonly Route[] = [
   route('GET', `${feature}/histogram.svg`, { operation: featureHistogram, tag: 'pictures', file: SVG }),
   route('GET', `${feature}/density.svg`, { operation: featureDensity, tag: 'pictures', file: SVG }),
   route('GET', '/v1/saes/{sae}/density.svg', { operation: saeDensity, tag: 'pictures', file: SVG }),
+  route('POST', '/v1/runs', { operation: operations.createRun, tag: 'runs', created: ({ id }) => `/v1/runs/${id}` }),
+  route('GET', '/v1/runs/{id}', { operation: operations.run, tag: 'runs' }),
+  route('GET', '/v1/runs/{id}/result', { operation: operations.runResult, tag: 'runs', tensors: runTensors }),
   route('GET', '/v1/caches/{id}', { operation: cache, tag: 'runs' }),
   route('GET', '/v1/caches/{cache}/{hookPoint}', {
     operation: activation,

@@ -599,6 +599,8 @@ describe('the list of codes', () => {
     'DATASET_UNKNOWN',
     'EXPLANATION_UNKNOWN',
     'VECTOR_UNKNOWN',
+    'RUN_UNKNOWN',
+    'RUN_OUTDATED',
     'MODEL_NOT_DOWNLOADED',
   ]
 
