@@ -42,6 +42,7 @@ test('models that come with the repository are registered where they are, once',
   await put('one', 'a')
   await put('two', 'b')
   await fs.writeFile(path.join(models, 'README.md'), 'not a model')
+  await fs.writeFile(path.join(models, 'two', 'README.md'), '---\nlicense: cc-by-4.0\ntags: [tiny]\n---\n# Two\n')
   await fs.mkdir(path.join(models, '.hidden'))
   expect((await registering()).map(({ id }) => id)).toEqual(['one', 'two'])
   expect(await registering()).toEqual([])
@@ -49,7 +50,9 @@ test('models that come with the repository are registered where they are, once',
   expect(await catalog.models.get('one')).toMatchObject({
     folder: path.join(models, 'one'),
     provenance: { kind: 'folder', name: 'demo/models/one' },
+    license: null,
   })
+  expect((await catalog.models.get('two'))!.license).toBe('cc-by-4.0')
 })
 
 test('one that changed in the repository is registered as it is now', async () => {

@@ -38,6 +38,7 @@ const registering = () =>
   })
 
 const id = 'tiny-vit.0-resid-post.topk-2-x2-all'
+const other = 'tiny-vit.0-resid-post.topk-3-x2-all'
 
 async function put(name: string, { weight = 1, l0 }: { weight?: number; l0?: number } = {}): Promise<void> {
   const folder = path.join(saes, name)
@@ -62,9 +63,12 @@ test('SAEs that come with the repository are registered where they are, once, wi
   await put(id, { l0: 2 })
   await put('other-vit.0-resid-post.topk-2-x2-all')
   await fs.writeFile(path.join(saes, 'README.md'), 'no SAE')
-  expect((await registering()).map((entry) => entry.id)).toEqual([id])
+  await put(other)
+  await fs.writeFile(path.join(saes, other, 'README.md'), '---\nlicense: cc-by-sa-4.0\n---\n')
+  expect((await registering()).map((entry) => entry.id).sort()).toEqual([id, other])
   expect(await registering()).toEqual([])
-  expect(inspected).toEqual([id])
+  expect((await catalog.saes.get(other))!.license).toBe('cc-by-sa-4.0')
+  expect(inspected.sort()).toEqual([id, other])
   expect(await catalog.saes.get(id)).toMatchObject({
     modelId: 'tiny-vit',
     architecture: 'topk',

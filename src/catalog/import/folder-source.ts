@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto'
 import fs from 'node:fs/promises'
 import path from 'node:path'
 import { processIdentity } from '../process-lock.js'
+import { licenseOfFolder } from './card-license.js'
 import { copyFiles, listFiles, neededOf, readSmallFile } from './copy-folder.js'
 import type { ImportOptions } from './import-progress.js'
 import { type Fetched, holds, identityOf, kept, type OpenedSource } from './opened-source.js'
@@ -46,7 +47,7 @@ async function fetchFromFolder(
       folder: aside,
       files,
       weights: weightFiles,
-      license: null,
+      license: await licenseOfFolder(folder),
       provenance: { kind: 'folder', name: path.basename(folder) },
       discard,
       async settle(id) {

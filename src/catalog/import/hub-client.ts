@@ -8,6 +8,7 @@ import path from 'node:path'
 import { listFiles, modelInfo } from '@huggingface/hub'
 import type { Config } from '../../config.js'
 import { EngineError } from '../../engine/errors.js'
+import { licenseOf } from './card-license.js'
 
 export type HubConfig = Pick<Config, 'hubEndpoint' | 'hubToken' | 'hubHome' | 'hubCache'>
 
@@ -113,11 +114,6 @@ function hubFile(endpoint: string, entry: { path: string; size: number; oid?: st
     throw notAHub(endpoint, `it lists ${name} without size and hash`)
   }
   return { path: name, bytes, etag: hash.hex, hash }
-}
-
-function licenseOf(cardData: unknown): string | null {
-  const license = (cardData as { license?: unknown; license_name?: unknown } | null | undefined)?.license
-  return typeof license === 'string' && license !== '' ? license.slice(0, 200).replaceAll('\0', '') : null
 }
 
 /** Each no of the hub, and what to do about it. `X-Error-Code` tells apart what the status does not. */

@@ -6,6 +6,7 @@ import fs from 'node:fs/promises'
 import path from 'node:path'
 import type { Catalog, ModelRecord } from '../catalog.js'
 import { isModelSlug } from '../models.js'
+import { licenseOfFolder } from './card-license.js'
 import { readFolder, recordsOf } from './copy-folder.js'
 import type { ImportRequest } from './import-model.js'
 import { weightsIdentity } from './opened-source.js'
@@ -43,7 +44,7 @@ export async function registerInPlace(
         name: id,
         description,
         provenance,
-        license: null,
+        license: await licenseOfFolder(folder),
         files,
         weightsSha256,
         weightBytes: weights.reduce((sum, file) => sum + file.bytes, 0),

@@ -12,6 +12,7 @@ import type { Catalog } from '../catalog.js'
 import type { MetricValueRecord } from '../metric-values.js'
 import { isSaeId, slugPart } from '../sae-id.js'
 import type { SaeEntry } from '../saes.js'
+import { licenseOfFolder } from './card-license.js'
 import { listFiles, neededOf, recordsOf } from './copy-folder.js'
 import { identityOf } from './opened-source.js'
 import { saeFacts } from './sae-facts.js'
@@ -22,6 +23,7 @@ const METRICS = 'metrics.json'
 interface Options {
   readonly catalog: Pick<Catalog, 'models' | 'saes' | 'metrics' | 'datasets'>
   readonly inspectSae: (source: SaeSource, signal?: AbortSignal) => Promise<SaeDescription>
+  /** Of an SAE whose card does not say. */
   readonly license: string
   readonly signal?: AbortSignal
 }
@@ -57,7 +59,7 @@ interface Place {
 
 /** Nothing when it is registered as it is, or the id is a user's own SAE. */
 async function registerOne(id: string, { folder, modelId, place, options }: Place): Promise<SaeEntry | undefined> {
-  const { catalog, inspectSae, license, signal } = options
+  const { catalog, inspectSae, signal } = options
   const provenance = { kind: 'folder', name: place } as const
   const existing = await catalog.saes.get(id)
   if (existing && (existing.provenance.kind !== 'folder' || existing.provenance.name !== place)) return undefined
@@ -71,6 +73,7 @@ async function registerOne(id: string, { folder, modelId, place, options }: Plac
   const description = await inspectSae({ key: `${id}@${identityOf(files)}`, folder, overrides: {} }, signal)
   if (existing) await catalog.saes.remove(id)
   const weights = files.find((file) => file.path === description.files.weights)!
+  const license = (await licenseOfFolder(folder)) ?? options.license
   const facts = saeFacts(description, { modelId, provenance, license, source: 'demo' })
   const download = { folder, files, weightsSha256: weights.sha256, weightBytes: weights.bytes, description }
   const sae = await catalog.saes.create({ id, ...facts, download })
