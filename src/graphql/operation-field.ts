@@ -26,6 +26,8 @@ const withBody: ReadonlySet<string> = new Set([
   'heatmap',
   'logitLens',
   'logitLensPicture',
+  'patching',
+  'pathPatching',
   'registerDataset',
   'steer',
   'virtualWeights',

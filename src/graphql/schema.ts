@@ -39,6 +39,8 @@ export function buildSchema(): GraphQLSchema {
     features,
     heatmap,
     operations.steer,
+    operations.patching,
+    operations.pathPatching,
     operations.createRun,
     operations.run,
     operations.runResult,

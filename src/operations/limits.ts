@@ -43,6 +43,12 @@ export const fixedLimits = {
   attentionWeights: 2 ** 27,
   /** Pixels of all heatmaps of one picture together. */
   sheetPixels: 2 ** 25,
+  /** Runs of one request of patching: cells times pairs times draws, and of gradients their steps. */
+  patchedRuns: 20_000,
+  /** Features of an SAE that one request patches. */
+  patchedFeatures: 512,
+  /** Senders, and receivers, of paths. */
+  pathEnds: 512,
   labels: 2_000,
   /** What one request may ask of the answer: classes, texts, differences. */
   targets: 32,

@@ -29,6 +29,8 @@ import { metrics } from './metrics.js'
 import { model } from './model.js'
 import { modelGraph } from './model-graph.js'
 import { models } from './models.js'
+import { patching } from './patching.js'
+import { pathPatching } from './path-patching.js'
 import { printedGraph } from './printed-graph.js'
 import { registerDataset, removeDataset, uploadDataset } from './register-dataset.js'
 import { createRun, run, runResult } from './runs.js'
@@ -86,6 +88,8 @@ export const operations = {
   logitLensPicture,
   attention,
   attentionPicture,
+  patching,
+  pathPatching,
   compareImages,
   compareSaes,
   compareImagePair,

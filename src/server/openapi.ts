@@ -12,7 +12,7 @@ import { ARTIFACT_PATH } from './artifact-routes.js'
 import { datasetTypes } from './dataset-routes.js'
 import { uploadTypes } from './image-routes.js'
 import { EVENT_STREAM } from './job-events.js'
-import { ARROW, JSON_TYPE, NPZ, PNG, SAFETENSORS, TEXT } from './negotiate.js'
+import { ARROW, JSON_TYPE, NPZ, PNG, SAFETENSORS, SVG, TEXT } from './negotiate.js'
 import { statuses, titleOf } from './problem.js'
 import { pathParameters, type Route, routes } from './routes.js'
 
@@ -71,7 +71,7 @@ export function openApiDocument(): Json {
 }
 
 function describeRoute(
-  { operation, method, path, tag, tensors, picture, file, download, created }: Route,
+  { operation, method, path, tag, tensors, plot, picture, file, download, created }: Route,
   schemas: Record<string, Json>,
 ): Json {
   const inPath = pathParameters(path)
@@ -83,8 +83,9 @@ function describeRoute(
       describeParameter(name, { schema, inPath: inPath.includes(name), required: input.required?.includes(name) ?? false, schemas }),
     )
   const json = { schema: toComponents(operation.output, schemas) }
+  const svg = plot && { [SVG]: { schema: { type: 'string' } } }
   const content = tensors
-    ? { [JSON_TYPE]: json, [NPZ]: { schema: binary }, [SAFETENSORS]: { schema: binary }, [ARROW]: { schema: binary } }
+    ? { [JSON_TYPE]: json, [NPZ]: { schema: binary }, [SAFETENSORS]: { schema: binary }, [ARROW]: { schema: binary }, ...svg }
     : { ...(picture && { [PNG]: { schema: binary } }), [JSON_TYPE]: json }
   return {
     operationId: operation.name,

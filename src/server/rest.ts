@@ -13,7 +13,7 @@ import { sendDownload } from './download-answer.js'
 import { encode } from './encode.js'
 import { sendFile } from './file-answer.js'
 import { idempotencyKeyOf } from './idempotency.js'
-import { JSON_TYPE, negotiate, PNG, type TensorType, tensorTypes } from './negotiate.js'
+import { JSON_TYPE, negotiate, PNG, SVG, type TensorType, tensorTypes } from './negotiate.js'
 import { fromQuery } from './query-values.js'
 import { pathParameters, type Route, routes } from './routes.js'
 
@@ -46,6 +46,7 @@ async function answer(route: Route, { request, reply, doors }: { request: Fastif
   if (route.download) return sendDownload(output as Download, { type: route.download, reply })
   if (route.created) reply.code(201).header('location', route.created(output as never))
   if (type === PNG) return reply.type(PNG).send(route.picture!(output as never))
+  if (type === SVG) return reply.type(SVG).send(route.plot!(output as never))
   const started = performance.now()
   const metadata = metadataOf(output)
   const tensors = () => route.tensors!(output as never, input as Record<string, unknown>)
@@ -57,8 +58,8 @@ async function answer(route: Route, { request, reply, doors }: { request: Fastif
   return reply.send(Array.isArray(chunks) && chunks.length === 1 ? chunks[0] : Readable.from(chunks, { objectMode: false }))
 }
 
-function offered({ tensors, picture, file, download }: Route) {
-  if (tensors) return tensorTypes
+function offered({ tensors, plot, picture, file, download }: Route) {
+  if (tensors) return plot ? ([...tensorTypes, SVG] as const) : tensorTypes
   if (file) return [file]
   if (download) return [download]
   return picture ? ([PNG, JSON_TYPE] as const) : ([JSON_TYPE] as const)

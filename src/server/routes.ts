@@ -7,12 +7,14 @@ import type { Tensor } from '../engine/tensor.js'
 import { attentionTensors } from '../operations/attention.js'
 import { saeComparisonTensors } from '../operations/compare-saes.js'
 import { sparseTensors } from '../operations/feature-rows.js'
-import { lensTensors } from '../operations/logit-lens.js'
 import { forwardTensors } from '../operations/forward.js'
+import { lensTensors } from '../operations/logit-lens.js'
 import type { Operation } from '../operations/operation.js'
 import { operations } from '../operations/operations.js'
-import { geometryTensors } from '../operations/sae-geometry.js'
+import { patchingPlot, patchingTensors } from '../operations/patching.js'
+import { pathPatchingPlot, pathPatchingTensors } from '../operations/path-patching.js'
 import { runTensors } from '../operations/runs.js'
+import { geometryTensors } from '../operations/sae-geometry.js'
 import { steerTensors } from '../operations/steer.js'
 import { virtualWeightTensors } from '../operations/virtual-weights.js'
 import { BYTES, PNG, SVG, TEXT } from './negotiate.js'
@@ -27,6 +29,8 @@ export interface Route {
   readonly tag: string
   /** Present when the answer also comes in binary forms: its tensors, by name. */
   readonly tensors?: TensorsOf
+  /** Present when the answer also comes as a plot (SVG). */
+  readonly plot?: (output: never) => string
   /** Present when the answer is a picture (PNG), unless it is asked for as JSON. */
   readonly picture?: (output: never) => Uint8Array
   /** Present when something is made: where it is then. Takes an Idempotency-Key. */
@@ -45,6 +49,7 @@ function route<I extends TSchema, O extends TSchema>(
     readonly operation: Operation<I, O>
     readonly tag: string
     readonly tensors?: (output: Static<O>, input: Static<I>) => Readonly<Record<string, Tensor>>
+    readonly plot?: (output: Static<O>) => string
     readonly picture?: (output: Static<O>) => Uint8Array
     readonly created?: (output: Static<O>) => string
     readonly file?: Route['file']
@@ -104,6 +109,13 @@ export const routes: readonly Route[] = [
     tensors: forwardTensors,
   }),
   route('POST', '/v1/features', { operation: features, tag: 'runs', tensors: sparseTensors }),
+  route('POST', '/v1/patching', { operation: operations.patching, tag: 'runs', tensors: patchingTensors, plot: patchingPlot }),
+  route('POST', '/v1/patching/paths', {
+    operation: operations.pathPatching,
+    tag: 'runs',
+    tensors: pathPatchingTensors,
+    plot: pathPatchingPlot,
+  }),
   route('POST', '/v1/compare/images', { operation: compareImages, tag: 'compare' }),
   route('POST', '/v1/compare/saes', { operation: compareSaes, tag: 'compare', tensors: saeComparisonTensors }),
   route('POST', '/v1/compare/pair', { operation: compareImagePair, tag: 'compare' }),

@@ -7,7 +7,7 @@
 import { EngineError } from '../errors.js'
 import type { Tensor } from '../tensor.js'
 import type { Analysis } from './analysis.js'
-import { type GridAxis, type GridSpec, nCells } from './patching/grid.js'
+import type { GridAxis, GridSpec } from './patching/grid.js'
 import { attribution, integratedGradients, patched } from './patching/methods.js'
 import type { Metric } from './patching/metric.js'
 import { openPatching } from './patching/open-patching.js'
@@ -84,8 +84,21 @@ export const patching: Analysis<PatchingInput, PatchingOutput> = {
   },
 }
 
-/** How many runs a question makes at most, from where each begins. */
-export function nPatchedRuns({ clean, source, methods }: PatchingInput, axes: readonly GridAxis[]): number {
-  const trials = clean.shape[0]! * (source.kind === 'resample' ? source.draws : 1)
-  return methods.includes('patching') ? trials * nCells(axes) : 0
+/** How many runs a question takes at most, whatever they begin with: of gradients, each step is one. */
+export function nRuns({
+  trials,
+  cells,
+  ways,
+  methods,
+  steps,
+}: {
+  readonly trials: number
+  readonly cells: number
+  /** Of integrated gradients. */
+  readonly ways: number
+  readonly methods: readonly PatchingMethod[]
+  readonly steps: number
+}): number {
+  const runs = { patching: cells, attribution: 1, 'integrated-gradients': ways * (steps + 2) }
+  return trials * methods.reduce((sum, method) => sum + runs[method], 0)
 }

@@ -1,6 +1,5 @@
 /** A grid of numbers as an SVG heatmap: rows and columns with their labels, and a bar that says what colours stand for. Several grids share one scale. */
 
-import { colormap, colourIndex } from '../image/colormaps.js'
 import { extent, label, linearAxis } from './axes.js'
 import { escaped, rounded, svgDocument } from './svg.js'
 
@@ -19,9 +18,13 @@ export interface GridAbout {
   readonly value: string
   /** Which number has the neutral colour in the middle. Default 0. */
   readonly centre?: number
+  /** Below the title. */
+  readonly note?: string
+  /** From the lowest number to the highest, `[n, 3]` RGB bytes; neutral in the middle. */
+  readonly colours: Uint8Array
 }
 
-const margin = { left: 58, right: 96, top: 58, bottom: 46 }
+const margin = { left: 64, right: 96, top: 72, bottom: 46 }
 const [smallest, largest] = [7, 26]
 /** Of all columns of a panel, as far as cells are not too small for it. */
 const preferredWidth = 560
@@ -31,7 +34,7 @@ const [labelWidth, labelHeight] = [22, 12]
 
 /** Cells are square; one panel is below the other. */
 export function plotGrid(panels: readonly GridPanel[], about: GridAbout): string {
-  const { title, rows, columns, value, centre = 0 } = about
+  const { title, rows, columns, value, centre = 0, note, colours } = about
   const [nRows, nColumns] = [rows.labels.length, columns.labels.length]
   const cell = Math.max(smallest, Math.min(largest, Math.floor(preferredWidth / Math.max(1, nColumns))))
   const [gridWidth, gridHeight] = [cell * nColumns, cell * nRows]
@@ -39,11 +42,11 @@ export function plotGrid(panels: readonly GridPanel[], about: GridAbout): string
   const step = gridHeight + panelGap
   const width = margin.left + plotWidth + margin.right
   const height = margin.top + Math.max(step * panels.length - panelGap, 90) + margin.bottom
-  const colours = colormap('coolwarm')
   const numbers = panels.flatMap(({ values }) => Array.from(values).filter(Number.isFinite))
   const reach = Math.max(...extent(numbers.length > 0 ? numbers : [centre]).map((end) => Math.abs(end - centre)), 1e-12)
   const colourOf = (share: number) => {
-    const at = 3 * colourIndex(share)
+    const nColours = colours.length / 3
+    const at = 3 * Math.max(0, Math.min(nColours - 1, Math.floor(share * nColours)))
     return `#${[0, 1, 2].map((channel) => colours[at + channel]!.toString(16).padStart(2, '0')).join('')}`
   }
   const shareOf = (number: number) => (number - centre + reach) / (2 * reach)
@@ -51,7 +54,7 @@ export function plotGrid(panels: readonly GridPanel[], about: GridAbout): string
     Array.from(values, (number, at) => {
       const [row, column] = [Math.floor(at / nColumns), at % nColumns]
       const fill = Number.isFinite(number) ? colourOf(shareOf(number)) : '#d9d9d9'
-      const name = `${rows.name} ${rows.labels[row]}, ${columns.name} ${columns.labels[column]}: ${Number.isFinite(number) ? label(number) : 'none'}`
+      const name = `${place(about, row, column)}: ${Number.isFinite(number) ? label(number) : 'none'}`
       return `<rect x="${column * cell}" y="${row * cell}" width="${cell}" height="${cell}" fill="${fill}"><title>${escaped(name)}</title></rect>`
     })
   const [everyColumn, everyRow] = [Math.ceil(labelWidth / cell), Math.ceil(labelHeight / cell)]
@@ -72,6 +75,7 @@ export function plotGrid(panels: readonly GridPanel[], about: GridAbout): string
   const bottom = margin.top + step * panels.length - panelGap
   return svgDocument({ width, height, title, description: inWords(panels, about) }, [
     `<text x="16" y="24" font-size="15" font-weight="600">${escaped(title)}</text>`,
+    ...(note === undefined ? [] : [`<text x="16" y="39" fill="#666">${escaped(shortened(note))}</text>`]),
     `<text x="16" y="${margin.top - 8}" fill="#666">${panels.some((each) => each.title !== undefined) ? '' : escaped(rows.name)}</text>`,
     ...panels.flatMap(panel),
     `<text x="${margin.left + gridWidth}" y="${bottom + 32}" text-anchor="end" fill="#666">${escaped(columns.name)}</text>`,
@@ -80,6 +84,12 @@ export function plotGrid(panels: readonly GridPanel[], about: GridAbout): string
       { centre, reach, colourOf, value },
     ),
   ])
+}
+
+/** A text that fits above the grid. */
+function shortened(text: string): string {
+  const characters = [...text]
+  return characters.length <= 60 ? text : `${characters.slice(0, 59).join('')}…`
 }
 
 function bar(
@@ -101,13 +111,24 @@ function bar(
   ]
 }
 
-function inWords(panels: readonly GridPanel[], { title, rows, columns, value }: GridAbout): string {
+/** In words; rows without a name are only one. */
+function place({ rows, columns }: GridAbout, row: number, column: number): string {
+  const ofColumn = `${columns.name} ${columns.labels[column]}`
+  return rows.name === '' ? ofColumn : `${rows.name} ${rows.labels[row]}, ${ofColumn}`
+}
+
+function inWords(panels: readonly GridPanel[], about: GridAbout): string {
+  const { title, rows, columns, value, centre = 0 } = about
   const sentences = panels.map(({ title: name, values }) => {
     const all = Array.from(values)
-    const best = all.reduce((most, each, at) => (Math.abs(each) > Math.abs(all[most]!) || Number.isNaN(all[most]!) ? at : most), 0)
-    const where = `${rows.name} ${rows.labels[Math.floor(best / columns.labels.length)]}, ${columns.name} ${columns.labels[best % columns.labels.length]}`
-    const found = all.length > 0 && Number.isFinite(all[best]!) ? `farthest from 0 at ${where}: ${label(all[best]!)}` : 'no numbers'
+    const best = all.reduce(
+      (most, each, at) => (Math.abs(each - centre) > Math.abs(all[most]! - centre) || Number.isNaN(all[most]!) ? at : most),
+      0,
+    )
+    const where = place(about, Math.floor(best / columns.labels.length), best % columns.labels.length)
+    const found =
+      all.length > 0 && Number.isFinite(all[best]!) ? `farthest from ${label(centre)} at ${where}: ${label(all[best]!)}` : 'no numbers'
     return `${name === undefined ? '' : `${name}: `}${found}.`
   })
-  return [`${title}: ${value} by ${rows.name} and ${columns.name}.`, ...sentences].join(' ')
+  return [`${title}: ${value} by ${rows.name === '' ? '' : `${rows.name} and `}${columns.name}.`, ...sentences].join(' ')
 }

@@ -273,3 +273,38 @@ describe('what a grid compiles', () => {
     await close()
   })
 })
+
+describe('what cannot be patched', () => {
+  const refused = async (input: Partial<PatchingInput> & { grid: GridSpec }, config: Partial<VisionConfig> = {}) => {
+    const own = visionTower([], { ...visionConfig, ...config })
+    const { bench, close } = await tinyBench(await reference.create(), { tower: own })
+    const error = await ask(bench, input).catch((reason) => reason)
+    await close()
+    return [error.code, ...error.problems.map(({ path, message }: { path: string; message: string }) => `${path}: ${message}`)]
+  }
+
+  test('is a model whose answer is no one vector', async () => {
+    const [code, problem] = await refused({ grid: { over: 'heads' } }, { pooling: 'none' })
+    expect([code, problem]).toEqual(['INPUT_INVALID', expect.stringContaining('model: tiny does not pool its tokens')])
+  })
+
+  test('are layers and positions that are not there, all of them named', async () => {
+    expect(await refused({ grid: { over: 'heads', layers: [0, 5, 0], positions: [6] } })).toEqual([
+      'INPUT_INVALID',
+      'layers[1]: layer 5 is out of range; this model has 0 to 1',
+      'layers[2]: layer 0 is there twice',
+      'positions[0]: position 6 is out of range; this model has 0 to 5',
+    ])
+  })
+
+  test('is a component that the model does not have', async () => {
+    const attentionOnly = { ...visionConfig, activation: 'gelu' } as Partial<VisionConfig>
+    const { dMlp: _, ...config } = attentionOnly
+    const own = visionTower([], config as VisionConfig)
+    const { bench, close } = await tinyBench(await reference.create(), { tower: own })
+    await expect(ask(bench, { grid: { over: 'components', components: ['mlp_out'] } })).rejects.toMatchObject({
+      code: 'HOOK_POINT_UNKNOWN',
+    })
+    await close()
+  })
+})

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { colormap } from '../../../src/engine/image/colormaps.js'
 import { plotGrid } from '../../../src/engine/plots/grid.js'
 
 const about = {
@@ -6,6 +7,7 @@ const about = {
   rows: { name: 'layer', labels: ['0', '1'] },
   columns: { name: 'head', labels: ['0', '1', '2'] },
   value: 'share of the way',
+  colours: colormap('coolwarm'),
 }
 const cells = (svg: string) => [...svg.matchAll(/fill="(#\w{6})"><title>([^<]*)<\/title>/g)].map(([, fill, title]) => ({ fill, title }))
 

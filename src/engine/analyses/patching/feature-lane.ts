@@ -13,6 +13,7 @@ import { nPositions } from '../../hook-points.js'
 import type { BuiltTower } from '../../interventions/built-towers.js'
 import { asHookPoint, siteOf, tokensOf, whereWritten, writtenHookPoint } from '../../interventions/spliced-sae.js'
 import type { Place } from '../../interventions/technique.js'
+import type { VisionConfig } from '../../models/model.js'
 import { attachSaes, saePrefix, vectors } from '../../saes/attach-saes.js'
 import { decodeChange, encoderInput } from '../../saes/encode-decode.js'
 import { add, literal, multiply, wholes } from '../../saes/expressions.js'
@@ -41,10 +42,13 @@ export function hookPointsOfSae(bench: Workbench): string[] {
 }
 
 /** @throws INPUT_INVALID naming every feature and position that is not there */
-export function checkFeatures({ features, positions }: FeatureGrid, bench: Workbench): void {
+export function checkFeatureIndices(
+  { features, positions }: FeatureGrid,
+  { dSae, config }: { readonly dSae: number; readonly config: VisionConfig },
+): void {
   const problems = [
-    ...outOfRange(features, { path: 'features', what: 'feature', length: bench.saes[0]!.config.dSae }),
-    ...outOfRange(positions, { path: 'positions', what: 'position', length: nPositions(bench.model.config) }),
+    ...outOfRange(features, { path: 'features', what: 'feature', length: dSae, of: 'this SAE' }),
+    ...outOfRange(positions, { path: 'positions', what: 'position', length: nPositions(config) }),
   ]
   const [first] = problems
   if (first) throw new EngineError('INPUT_INVALID', { path: first.path, problem: first.message }, problems)

@@ -163,12 +163,17 @@ function checkSpec(spec: Exclude<HookPointGrid, { over: 'patches' }>, config: Vi
 
 export function outOfRange(
   indices: readonly number[] | undefined,
-  { path, what, length }: { readonly path: string; readonly what: string; readonly length: number },
+  {
+    path,
+    what,
+    length,
+    of = 'this model',
+  }: { readonly path: string; readonly what: string; readonly length: number; readonly of?: string },
 ): Problem[] {
   if (indices?.length === 0) return [{ path, message: `the list is empty, so there is no ${what} to patch` }]
   return (indices ?? []).flatMap((index, at) => {
     if (!Number.isInteger(index) || index < 0 || index >= length) {
-      return [{ path: `${path}[${at}]`, message: `${what} ${index} is out of range; this model has 0 to ${length - 1}` }]
+      return [{ path: `${path}[${at}]`, message: `${what} ${index} is out of range; ${of} has 0 to ${length - 1}` }]
     }
     return indices!.indexOf(index) < at ? [{ path: `${path}[${at}]`, message: `${what} ${index} is there twice` }] : []
   })

@@ -6,7 +6,7 @@ import { int64 } from '../../tensor.js'
 import type { PatchingInput } from '../patching.js'
 import type { Outputs } from '../shared-prefix.js'
 import type { Ready, Workbench } from '../workbench.js'
-import { checkFeatures, codesGraph, codesNames, featureLane, hookPointsOfSae } from './feature-lane.js'
+import { checkFeatureIndices, codesGraph, codesNames, featureLane, hookPointsOfSae } from './feature-lane.js'
 import type { Judged } from './gradients.js'
 import { type Grid, type GridAxis, layOut } from './grid.js'
 import { hookPointLane } from './hook-point-lane.js'
@@ -50,7 +50,7 @@ export async function openPatching(bench: Workbench, input: PatchingInput): Prom
 
   const openLanes = async (): Promise<Pick<OpenPatching, 'axes' | 'lanes' | 'others' | 'grid'>> => {
     if (spec.over === 'features') {
-      checkFeatures(spec, bench)
+      checkFeatureIndices(spec, { dSae: bench.saes[0]!.config.dSae, config: model.config })
       const program = await bench.ready('patching codes', () => codesGraph(built(), bench))
       const latents = { [codesNames.latents]: int64([spec.features.length], spec.features) }
       const codes: Ready = { ...program, run: (feeds) => program.run({ ...feeds, ...latents }) }
