@@ -30,6 +30,7 @@ const withBody: ReadonlySet<string> = new Set([
   'pathPatching',
   'registerDataset',
   'steer',
+  'steerSweep',
   'virtualWeights',
 ])
 

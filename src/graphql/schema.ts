@@ -27,7 +27,7 @@ export function buildSchema(): GraphQLSchema {
   builder.queryType({ description: 'What can be asked. The same operations are at /v1, with the same names.' })
   builder.mutationType({})
   builder.subscriptionType({})
-  const { capabilities, hookPoints, cache, activation, forward, features, heatmap, uploadImage } = operations
+  const { capabilities, hookPoints, cache, activation, forward, features, steerSweep, heatmap, uploadImage } = operations
   const plain: readonly Operation[] = [
     capabilities,
     operations.model,
@@ -37,6 +37,7 @@ export function buildSchema(): GraphQLSchema {
     activation,
     forward,
     features,
+    steerSweep,
     heatmap,
     operations.steer,
     operations.patching,

@@ -28,7 +28,7 @@ export const fixedLimits = {
   /** Choices of positions. */
   sweepPositions: 1_024,
   /** Random directions for each direction of a sweep. */
-  sweepControls: 1_000,
+  sweepControls: 256,
   /** What a sweep may take when it is answered at once. */
   sweepSeconds: 60,
   /** What a sweep may take as a job, by one worker: a week. */

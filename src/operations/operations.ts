@@ -41,6 +41,7 @@ import { saeGeometry } from './sae-geometry.js'
 import { saes } from './saes.js'
 import { searchFeatures } from './search-features.js'
 import { steer } from './steer.js'
+import { steerSweep } from './steer-sweep.js'
 import { uploadImage } from './upload-image.js'
 import { createVector, deleteVector, vector, vectors } from './vectors.js'
 import { virtualWeights } from './virtual-weights.js'
@@ -79,6 +80,7 @@ export const operations = {
   uploadImage,
   forward,
   features,
+  steerSweep,
   steer,
   createRun,
   run,

@@ -71,7 +71,7 @@ export function openApiDocument(): Json {
 }
 
 function describeRoute(
-  { operation, method, path, tag, tensors, plot, picture, file, download, created }: Route,
+  { operation, method, path, tag, tensors, table, plot, picture, file, download, created }: Route,
   schemas: Record<string, Json>,
 ): Json {
   const inPath = pathParameters(path)
@@ -84,9 +84,10 @@ function describeRoute(
     )
   const json = { schema: toComponents(operation.output, schemas) }
   const svg = plot && { [SVG]: { schema: { type: 'string' } } }
-  const content = tensors
-    ? { [JSON_TYPE]: json, [NPZ]: { schema: binary }, [SAFETENSORS]: { schema: binary }, [ARROW]: { schema: binary }, ...svg }
-    : { ...(picture && { [PNG]: { schema: binary } }), [JSON_TYPE]: json }
+  const content =
+    (tensors ?? table)
+      ? { [JSON_TYPE]: json, [NPZ]: { schema: binary }, [SAFETENSORS]: { schema: binary }, [ARROW]: { schema: binary }, ...svg }
+      : { ...(picture && { [PNG]: { schema: binary } }), [JSON_TYPE]: json, ...svg }
   return {
     operationId: operation.name,
     summary: operation.summary,

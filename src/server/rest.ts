@@ -33,7 +33,7 @@ async function answer(route: Route, { request, reply, doors }: { request: Fastif
   const type = negotiate(request, reply, offered(route))
   const input = inputOf(route, request)
   const encoding = isRecord(input) && input.encoding === 'base64' ? 'base64' : 'json'
-  const isNumbersAsText = route.tensors !== undefined && type === JSON_TYPE && encoding === 'json'
+  const isNumbersAsText = (route.tensors ?? route.table) !== undefined && type === JSON_TYPE && encoding === 'json'
   const idempotencyKey = route.created && idempotencyKeyOf(request)
   const call: Call = {
     ...callOf(request, reply),
@@ -49,8 +49,12 @@ async function answer(route: Route, { request, reply, doors }: { request: Fastif
   if (type === SVG) return reply.type(SVG).send(route.plot!(output as never))
   const started = performance.now()
   const metadata = metadataOf(output)
-  const tensors = () => route.tensors!(output as never, input as Record<string, unknown>)
-  const { byteLength, chunks } = await encode(type as TensorType, { output, encoding, tensors, metadata, signal: call.signal })
+  const { tensors, table } = route
+  const { byteLength, chunks } = await encode(type as TensorType, {
+    ...{ output, encoding, metadata, signal: call.signal },
+    ...(tensors && { tensors: () => tensors(output as never, input as Record<string, unknown>) }),
+    ...(table && { table: () => table(output as never) }),
+  })
   call.timing('encode', performance.now() - started)
 
   if (metadata.cache !== undefined) reply.header('refract-cache', metadata.cache)
@@ -58,10 +62,11 @@ async function answer(route: Route, { request, reply, doors }: { request: Fastif
   return reply.send(Array.isArray(chunks) && chunks.length === 1 ? chunks[0] : Readable.from(chunks, { objectMode: false }))
 }
 
-function offered({ tensors, plot, picture, file, download }: Route) {
-  if (tensors) return plot ? ([...tensorTypes, SVG] as const) : tensorTypes
+function offered({ tensors, table, plot, picture, file, download }: Route) {
+  if (tensors || table) return plot ? ([...tensorTypes, SVG] as const) : tensorTypes
   if (file) return [file]
   if (download) return [download]
+  if (plot) return [JSON_TYPE, SVG] as const
   return picture ? ([PNG, JSON_TYPE] as const) : ([JSON_TYPE] as const)
 }
 

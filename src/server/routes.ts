@@ -3,6 +3,7 @@
  */
 
 import type { Static, TSchema } from 'typebox'
+import type { Column } from '../engine/io/arrow-table.js'
 import type { Tensor } from '../engine/tensor.js'
 import { attentionTensors } from '../operations/attention.js'
 import { saeComparisonTensors } from '../operations/compare-saes.js'
@@ -16,6 +17,8 @@ import { pathPatchingPlot, pathPatchingTensors } from '../operations/path-patchi
 import { runTensors } from '../operations/runs.js'
 import { geometryTensors } from '../operations/sae-geometry.js'
 import { steerTensors } from '../operations/steer.js'
+import { sweepColumns } from '../operations/steer-sweep.js'
+import { sweptPlot } from '../operations/sweep/sweep-answer.js'
 import { virtualWeightTensors } from '../operations/virtual-weights.js'
 import { BYTES, PNG, SVG, TEXT } from './negotiate.js'
 
@@ -29,6 +32,10 @@ export interface Route {
   readonly tag: string
   /** Present when the answer also comes in binary forms: its tensors, by name. */
   readonly tensors?: TensorsOf
+  /** Present when the answer also comes as a plot (SVG). */
+  readonly plot?: (output: never) => string
+  /** Present when the answer also comes in binary forms, and is rows: its columns, by name. */
+  readonly table?: (output: never) => Readonly<Record<string, Column>>
   /** Present when the answer also comes as a plot (SVG). */
   readonly plot?: (output: never) => string
   /** Present when the answer is a picture (PNG), unless it is asked for as JSON. */
@@ -49,6 +56,8 @@ function route<I extends TSchema, O extends TSchema>(
     readonly operation: Operation<I, O>
     readonly tag: string
     readonly tensors?: (output: Static<O>, input: Static<I>) => Readonly<Record<string, Tensor>>
+    readonly plot?: (output: Static<O>) => string
+    readonly table?: (output: Static<O>) => Readonly<Record<string, Column>>
     readonly plot?: (output: Static<O>) => string
     readonly picture?: (output: Static<O>) => Uint8Array
     readonly created?: (output: Static<O>) => string
@@ -140,6 +149,7 @@ export const routes: readonly Route[] = [
     tag: 'pictures',
     picture: ({ png }) => Buffer.from(png, 'base64'),
   }),
+  route('POST', '/v1/steer/sweep', { operation: operations.steerSweep, tag: 'runs', table: sweepColumns, plot: sweptPlot }),
   route('POST', '/v1/heatmap', { operation: heatmap, tag: 'runs', picture: ({ png }) => Buffer.from(png, 'base64') }),
   route('GET', `${feature}/examples/{n}/heatmap.png`, { operation: featureHeatmap, tag: 'pictures', file: PNG }),
   route('GET', `${feature}/sprite.png`, { operation: featureSprite, tag: 'pictures', file: PNG }),

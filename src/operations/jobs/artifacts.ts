@@ -3,7 +3,12 @@
 import type { BlobStore } from '../../catalog/blob-store.js'
 import type { Json } from './job-kind.js'
 
-export const artifactTypes = { json: 'application/json', csv: 'text/csv; charset=utf-8', svg: 'image/svg+xml' } as const
+export const artifactTypes = {
+  json: 'application/json',
+  csv: 'text/csv; charset=utf-8',
+  svg: 'image/svg+xml',
+  arrow: 'application/vnd.apache.arrow.stream',
+} as const
 export type ArtifactType = keyof typeof artifactTypes
 
 export interface ArtifactRecord {
@@ -15,10 +20,13 @@ export interface ArtifactRecord {
 }
 
 /** In the order of the names. */
-export async function putArtifacts(blobs: Pick<BlobStore, 'put'>, files: Readonly<Record<string, string>>): Promise<ArtifactRecord[]> {
+export async function putArtifacts(
+  blobs: Pick<BlobStore, 'put'>,
+  files: Readonly<Record<string, string | Uint8Array>>,
+): Promise<ArtifactRecord[]> {
   const records: ArtifactRecord[] = []
-  for (const [name, text] of Object.entries(files)) {
-    const bytes = Buffer.from(text)
+  for (const [name, content] of Object.entries(files)) {
+    const bytes = typeof content === 'string' ? Buffer.from(content) : content
     records.push({ name, bytes: bytes.byteLength, sha256: await blobs.put(bytes) })
   }
   return records

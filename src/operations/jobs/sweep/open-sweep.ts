@@ -1,0 +1,81 @@
+/** A sweep opened in a job's process: its own engine, what the request stands for, and the pictures as they are needed. */
+
+import { createHash } from 'node:crypto'
+import type { Static } from 'typebox'
+import { Type } from 'typebox'
+import { planSweep, type SweepPlan } from '../../../engine/analyses/sweep-plan.js'
+import { createEngineHost } from '../../../engine/host/engine-host.js'
+import { ClassEmbeddings } from '../../class-embeddings.js'
+import { DrawnPictures } from '../../drawn-pictures.js'
+import { findModel } from '../../find-model.js'
+import type { Context } from '../../operation.js'
+import { sweepFields } from '../../schemas/sweep.js'
+import { PictureEmbeddings } from '../../search/picture-embeddings.js'
+import { type ResolvedSweep, resolveSweep } from '../../sweep/resolve-sweep.js'
+import type { SweepRun } from '../../sweep/run-sweep.js'
+import type { JobContext } from '../job-kind.js'
+import { pictureFields, pictureIds, storedPicture } from './sweep-pictures.js'
+
+export const SweepJobShape = Type.Object({ ...sweepFields, ...pictureFields }, { title: 'SweepJob', additionalProperties: false })
+
+export type SweepJobInput = Static<typeof SweepJobShape>
+
+export interface OpenSweep extends SweepRun {
+  /** What its numbers depend on. */
+  readonly identity: string
+  readonly imageIds: readonly string[]
+  readonly controlIds: readonly string[]
+}
+
+/** Of the memory; the other half is for pictures, results, and a server beside. */
+const MEMORY_SHARE = 1 / 2
+
+/** Opens, works, and closes: the threads of an engine do not outlive a shard. */
+export async function withSweep<T>(input: SweepJobInput, job: JobContext, work: (sweep: OpenSweep) => Promise<T>): Promise<T> {
+  const { catalog, config } = job
+  const host = await createEngineHost({
+    device: config.device,
+    memoryBytes: config.memoryMb * 2 ** 20 * MEMORY_SHARE,
+    maxImagePixels: config.maxImagePixels,
+  })
+  try {
+    const context: Context = {
+      ...{ host, catalog, config },
+      classEmbeddings: new ClassEmbeddings(),
+      drawnPictures: new DrawnPictures(),
+      pictureEmbeddings: new PictureEmbeddings(),
+    }
+    return await work(await open(input, { context, job }))
+  } finally {
+    await host.close()
+  }
+}
+
+async function open(
+  { on, control, ...request }: SweepJobInput,
+  { context, job }: { context: Context; job: JobContext },
+): Promise<OpenSweep> {
+  const { catalog, blobs, signal } = job
+  const { seed = 0 } = request
+  const model = await findModel(catalog, request.model)
+  const imageIds = await pictureIds(catalog, on, { path: 'input.on', seed })
+  const controlIds = control ? await pictureIds(catalog, control, { path: 'input.control', seed }) : []
+  const sweep = await resolveSweep(context, request, { model, at: 'input.', call: { signal, timing: () => {} } })
+  const plan = planSweep({ ...sweep, nImages: imageIds.length, nCollateral: controlIds.length })
+  const all = [...imageIds, ...controlIds]
+  const { preprocessing } = model.description
+  return {
+    ...{ context, sweep, plan, signal, imageIds, controlIds },
+    identity: identityOf(plan, sweep, all),
+    pictureOf: (image) => context.host.preprocess(storedPicture(blobs, all[image]!), preprocessing),
+  }
+}
+
+function identityOf({ sites, ...plan }: SweepPlan, { model, saes }: ResolvedSweep, pictures: readonly string[]): string {
+  const hash = createHash('sha256')
+  for (const { directions } of sites)
+    for (const { vector } of directions) hash.update(new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength))
+  for (const { direction } of plan.targets) hash.update(new Uint8Array(direction.buffer, direction.byteOffset, direction.byteLength))
+  hash.update(JSON.stringify([model.weightsSha256, saes.map(({ key }) => key), plan.op, plan.unit, plan.places, plan.strengths, pictures]))
+  return hash.digest('hex')
+}
