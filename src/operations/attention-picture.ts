@@ -114,7 +114,7 @@ export const attentionPicture = defineOperation({
       file: await file!.read(),
       view: viewOf(model),
       panels,
-      style: styleOf({ ...(plan.kind === 'contributions' && { colormap: 'coolwarm' as const }), ...input }),
+      style: styleOf({ ...(plan.kind === 'contributions' && signedStyle), ...input }),
       range: chosenRange(input),
       ownRanges: input.ownRanges ?? (plan.kind === 'heads' && panels.length > 1),
       size: plan.size,
@@ -142,6 +142,9 @@ interface Asked {
 }
 
 const DEFAULT_TOP = 7
+
+/** Signed numbers, most of them near 0, need more colour to be seen. */
+const signedStyle = { colormap: 'coolwarm', alpha: 0.75 } as const
 
 /** Everything that can be refused before anything runs goes to `problems`. */
 function planPicture({ input, model, contributions }: Asked, problems: Problems): Plan {

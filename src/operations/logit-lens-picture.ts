@@ -125,7 +125,7 @@ export const logitLensPicture = defineOperation({
     call.timing('decode', performance.now() - started)
     const output = await runLens(context, plan, { pictures: [picture], topK: 1 }, call)
     const kind = input.kind ?? 'heatmap'
-    const columns = input.columns ?? Math.min(4, plan.hookPoints.length)
+    const columns = input.columns ?? evenColumns(plan.hookPoints.length)
     const shown = { plan, output, file: file!, size: input.size ?? DEFAULT_SIZE[kind], columns }
     const about = { model: model.id, hookPoints: [...plan.hookPoints], target: plan.labels.names[output.target.data[0]!]! }
     if (kind === 'emoji') {
@@ -141,6 +141,9 @@ export const logitLensPicture = defineOperation({
     return { ...about, ...range, marks: null, png: Buffer.from(png).toString('base64') }
   },
 })
+
+/** At most four, and rows as equal as can be. */
+const evenColumns = (count: number) => Math.ceil(count / Math.ceil(count / 4))
 
 function checkPicture(input: LensPictureInput, plan: LensPlan, problems: Problems): void {
   const refuse = (path: string, problem: string) => problems.add(path, new EngineError('INPUT_INVALID', { path, problem }))

@@ -158,7 +158,7 @@ function marked(ground: Pixels, { meanings, opacities, cls }: MarkedPanel, { dra
   }
   if (cls) {
     const { width } = marks.get(cls.meaning)!
-    const scale = Math.max(1, Math.floor((room * 0.8) / textSize('CLS', 1).width))
+    const scale = Math.max(1, Math.floor((room * 0.6) / textSize('CLS', 1).width))
     blend(
       canvas,
       marks.get(cls.meaning)!,
