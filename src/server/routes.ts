@@ -36,8 +36,6 @@ export interface Route {
   readonly plot?: (output: never) => string
   /** Present when the answer also comes in binary forms, and is rows: its columns, by name. */
   readonly table?: (output: never) => Readonly<Record<string, Column>>
-  /** Present when the answer also comes as a plot (SVG). */
-  readonly plot?: (output: never) => string
   /** Present when the answer is a picture (PNG), unless it is asked for as JSON. */
   readonly picture?: (output: never) => Uint8Array
   /** Present when something is made: where it is then. Takes an Idempotency-Key. */
@@ -58,7 +56,6 @@ function route<I extends TSchema, O extends TSchema>(
     readonly tensors?: (output: Static<O>, input: Static<I>) => Readonly<Record<string, Tensor>>
     readonly plot?: (output: Static<O>) => string
     readonly table?: (output: Static<O>) => Readonly<Record<string, Column>>
-    readonly plot?: (output: Static<O>) => string
     readonly picture?: (output: Static<O>) => Uint8Array
     readonly created?: (output: Static<O>) => string
     readonly file?: Route['file']
