@@ -60,30 +60,15 @@ export function attributionGraph({ graph, types }: BuiltTower, { config, scoring
   const components = [...parts.map((part) => sumOfPart(b, part, score)), ...constants.map(({ value }) => value)]
   answer('components', transpose(b, stacked(b, components), [0, 2, 1]))
   if (structure.tokens) answer('tokens', transpose(b, stacked(b, tokensOf(b, parts, { score, config })), [0, 3, 1, 2]))
-  if (structure.heads)
-    answer(
-      'heads',
-      transpose(
+  if (structure.heads || structure.sources) {
+    const attention = layers.map((layer) => ({ layer, directions: readers.map((reader) => directionsAtZ(b, reader, layer, setting)) }))
+    const ofLayers = (make: typeof headParts) =>
+      stacked(
         b,
-        stacked(
-          b,
-          layers.map((layer) => headParts(b, layer, setting)),
-        ),
-        [0, 3, 1, 2],
-      ),
-    )
-  if (structure.sources) {
-    answer(
-      'sources',
-      transpose(
-        b,
-        stacked(
-          b,
-          layers.map((layer) => sourceParts(b, layer, setting)),
-        ),
-        [0, 4, 1, 2, 3],
-      ),
-    )
+        attention.map((each) => make(b, each, setting)),
+      )
+    if (structure.heads) answer('heads', transpose(b, ofLayers(headParts), [0, 3, 1, 2]))
+    if (structure.sources) answer('sources', transpose(b, ofLayers(sourceParts), [0, 4, 1, 2, 3]))
   }
   if (structure.neurons > 0) {
     const ofLayers = layers.map((layer) => neuronParts(b, layer, { ...setting, k: structure.neurons }))

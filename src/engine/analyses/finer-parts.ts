@@ -6,18 +6,23 @@ import { reshape, slice, sumOver, transpose } from '../models/tensor-ops.js'
 import { decode, encode, type SaeSite } from '../saes/encode-decode.js'
 import type { SaeConfig } from '../saes/sae.js'
 import { int64 } from '../tensor.js'
-import { directionsAtNeurons, directionsAtZ, meet, type PartSetting, read, sumOfPart, weightsOf } from './score-parts.js'
+import { directionsAtNeurons, meet, type PartSetting, read, sumOfPart, weightsOf } from './score-parts.js'
 import type { Reader, Rows } from './score-reading.js'
 
 const axes = (b: GraphBuilder, ...list: number[]) => b.constant(int64([list.length], list))
 const added = (b: GraphBuilder, values: readonly string[]) => values.reduce((sum, value) => b.op('Add', [sum, value]))
 
+/** A layer's attention, and of each reader the directions at what it mixes (`directionsAtZ`). */
+export interface LayerAttention {
+  readonly layer: number
+  readonly directions: readonly string[]
+}
+
 /** `[batch, head, nTargets]` */
-export function headParts(b: GraphBuilder, layer: number, setting: PartSetting): string {
-  const { config, readers } = setting
-  const ofReaders = readers.map((reader) => {
+export function headParts(b: GraphBuilder, { layer, directions }: LayerAttention, { config, readers }: PartSetting): string {
+  const ofReaders = readers.map((reader, at) => {
     const z = transpose(b, slice(b, `blocks.${layer}.attn.hook_z`, { axis: 1, ...reader.rows }), [0, 2, 1, 3])
-    const products = b.op('MatMul', [z, byHead(b, directionsAtZ(b, reader, layer, setting), config)]) // [batch, head, rows, nTargets]
+    const products = b.op('MatMul', [z, byHead(b, directions[at]!, config)]) // [batch, head, rows, nTargets]
     const weighted = b.op('Mul', [products, b.op('Unsqueeze', [reader.weights, axes(b, 1)])])
     return b.op('ReduceSum', [weighted, axes(b, 2)], { keepdims: 0 })
   })
@@ -28,11 +33,10 @@ export function headParts(b: GraphBuilder, layer: number, setting: PartSetting):
  * What each head brings from each token that it reads, `[batch, head, kPos, nTargets]`: pattern times value, over all tokens that the score
  * reads. Their sum is what the head writes, because values are mixed linearly.
  */
-export function sourceParts(b: GraphBuilder, layer: number, setting: PartSetting): string {
-  const { config, readers } = setting
+export function sourceParts(b: GraphBuilder, { layer, directions }: LayerAttention, { config, readers }: PartSetting): string {
   const values = transpose(b, `blocks.${layer}.attn.hook_v`, [0, 2, 1, 3]) // [batch, head, kPos, dHead]
-  const ofReaders = readers.map((reader) => {
-    const written = b.op('MatMul', [values, byHead(b, directionsAtZ(b, reader, layer, setting), config)])
+  const ofReaders = readers.map((reader, at) => {
+    const written = b.op('MatMul', [values, byHead(b, directions[at]!, config)])
     const pattern = slice(b, `blocks.${layer}.attn.hook_pattern`, { axis: 2, ...reader.rows }) // [batch, head, rows, kPos]
     const weighted = b.op('Mul', [pattern, b.op('Unsqueeze', [reader.weights, axes(b, 1)])])
     const taken = b.op('Unsqueeze', [b.op('ReduceSum', [weighted, axes(b, 2)], { keepdims: 0 }), axes(b, 3)]) // [batch, head, kPos, 1]

@@ -138,12 +138,18 @@ function readsOf(b: GraphBuilder, { name, kind, layer }: PartName, setting: Part
       return readEach(before, 'hook_pos_embed', all)
   }
   switch (kind) {
-    case 'attention': {
-      const z = reshape(b, `blocks.${layer}.attn.hook_z`, [-1, length, config.nHeads * config.dHead])
-      return readEach(readers, z, all, (reader) => directionsAtZ(b, reader, layer!, setting))
-    }
+    case 'attention':
+      return readWritten(b, `blocks.${layer}.hook_attn_out`, {
+        bias: `blocks.${layer}.attn.b_O`,
+        layerScale: `blocks.${layer}.ls1`,
+        ...setting,
+      })
     case 'mlp':
-      return readEach(readers, `blocks.${layer}.mlp.hook_post`, all, (reader) => directionsAtNeurons(b, reader, layer!, setting))
+      return readWritten(b, `blocks.${layer}.hook_mlp_out`, {
+        bias: `blocks.${layer}.mlp.b_out`,
+        layerScale: `blocks.${layer}.ls2`,
+        ...setting,
+      })
     case 'bias': {
       const layerScale = name.endsWith('.b_O') ? `blocks.${layer}.ls1` : `blocks.${layer}.ls2`
       return readers.map((reader) =>
@@ -167,6 +173,25 @@ export function read(
   const some = isAll ? value : slice(b, value, { axis: 1, start: both.start - rows.start, end: both.end - rows.start })
   const products = b.op('MatMul', [some, transpose(b, directions, [1, 0])])
   return { rows: both, value: b.op('Mul', [products, weightsOf(b, reader, both)]) }
+}
+
+/**
+ * What attention or an MLP writes but for its bias, which is a part of its own. The output that the model has computed is read, and not what goes into it:
+ * no directions have to be taken through weights.
+ */
+function readWritten(
+  b: GraphBuilder,
+  written: string,
+  { bias, layerScale, ...setting }: PartSetting & { readonly bias: string; readonly layerScale: string },
+): Reads {
+  const { config, readers, graph } = setting
+  const all = { start: 0, end: nPositions(config) }
+  return readers.map((reader) => {
+    const { rows, value } = read(b, reader, { value: written, rows: all, directions: reader.directions })!
+    if (!Object.hasOwn(graph.parameters, bias)) return { rows, value }
+    const ofBias = readBias(b, reader, { bias, directions: scaledBy(b, reader.directions, layerScale, setting), config })
+    return { rows, value: b.op('Sub', [value, ofBias.value]) }
+  })
 }
 
 /** A bias is written to every token alike. */
