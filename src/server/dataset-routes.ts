@@ -41,10 +41,12 @@ export async function datasetRoutes(app: FastifyInstance, { context, invoker }: 
       const dataset = await withScratchFolder(context.config.dataDir, async (folder) => {
         const { file, sha256, fields } = await received(request, folder, maximum)
         if ('file' in fields) throw new EngineError('INPUT_INVALID', { path: 'file', problem: 'is a text; it must be a zip file' })
-        keys.check(request, JSON.stringify([sha256, fields]))
+        const done = keys.check(request, () => JSON.stringify([sha256, fields]))
         const input = { ...fromQuery(operations.uploadDataset.input, fields), ...(file && { file }) }
         const call = { ...callOf(request, reply), caller: request.caller }
-        return invoker.invoke(operations.uploadDataset, input, call)
+        const made = await invoker.invoke(operations.uploadDataset, input, call)
+        done()
+        return made
       })
       return reply.code(201).header('location', `/v1/datasets/${dataset.id}`).send(dataset)
     })

@@ -1,6 +1,7 @@
 /**
  * `Idempotency-Key` on a POST that creates: the same key with the same content is the same request, with other content a mistake.
- * What is created here is addressed by its content, so repeating is harmless by itself; the key only has to be held to its content.
+ * What is created here is addressed by its content or knows its key, so repeating is harmless by itself; the key only has to be held to its
+ * content. One whose request was refused can be used again, with what was wrong put right.
  * @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
  */
 
@@ -22,16 +23,20 @@ export function idempotencyKeyOf({ headers }: FastifyRequest): string | undefine
 export class IdempotencyKeys {
   readonly #contents = new LRUCache<string, string>({ max: 10_000, ttl: KEEP_FOR_MS })
 
-  /** @throws IDEMPOTENCY_KEY_INVALID when the key is malformed, or was used with other content */
-  check(request: FastifyRequest, content: Uint8Array | string): void {
+  /**
+   * @param content  made only where there is a key
+   * @returns        to be called when the request has been carried out: holds the key to the content
+   * @throws         IDEMPOTENCY_KEY_INVALID when the key is malformed, or was used with other content
+   */
+  check(request: FastifyRequest, content: () => Uint8Array | string): () => void {
     const key = idempotencyKeyOf(request)
-    if (key === undefined) return
-    const hash = createHash('sha256').update(content).digest('hex')
-    const whose = `${request.caller.keyId ?? ''} ${key}`
+    if (key === undefined) return () => undefined
+    const hash = createHash('sha256').update(content()).digest('hex')
+    const whose = `${request.caller.keyId ?? ''} ${request.routeOptions.url} ${key}`
     const before = this.#contents.get(whose)
     if (before !== undefined && before !== hash) {
       throw new RequestError('IDEMPOTENCY_KEY_INVALID', { problem: 'it was used before with other content' })
     }
-    this.#contents.set(whose, hash)
+    return () => void this.#contents.set(whose, hash)
   }
 }

@@ -27,8 +27,9 @@ export async function imageRoutes(app: FastifyInstance, doors: Doors): Promise<v
     const keys = new IdempotencyKeys()
     scope.post('/v1/images', { config: { scope: 'write', accepts: uploadTypes } }, async (request, reply) => {
       const file = await uploadedFile(request)
-      if (file) keys.check(request, file)
+      const done = file && keys.check(request, () => file)
       const image = await doors.invoker.invoke(operations.uploadImage, { file }, { ...callOf(request, reply), caller: request.caller })
+      done?.()
       return reply.code(201).header('location', `/v1/images/${image.id}`).send(image)
     })
   })

@@ -12,35 +12,45 @@ import { callOf, type Doors } from './doors.js'
 import { sendDownload } from './download-answer.js'
 import { encode } from './encode.js'
 import { sendFile } from './file-answer.js'
-import { idempotencyKeyOf } from './idempotency.js'
+import { IdempotencyKeys, idempotencyKeyOf } from './idempotency.js'
 import { JSON_TYPE, negotiate, PNG, SVG, type TensorType, tensorTypes } from './negotiate.js'
 import { fromQuery } from './query-values.js'
 import { pathParameters, type Route, routes } from './routes.js'
 
 export function rest(app: FastifyInstance, doors: Doors): void {
+  const keys = new IdempotencyKeys()
   for (const route of routes) {
     app.route({
       method: route.method,
       url: route.path.replaceAll(/\{(\w+)\}/g, ':$1'),
       config: { scope: route.operation.scope },
-      handler: (request, reply) => answer(route, { request, reply, doors }),
+      handler: (request, reply) => answer(route, { request, reply, doors, keys }),
     })
   }
 }
 
-async function answer(route: Route, { request, reply, doors }: { request: FastifyRequest; reply: FastifyReply; doors: Doors }) {
+interface Asked {
+  readonly request: FastifyRequest
+  readonly reply: FastifyReply
+  readonly doors: Doors
+  readonly keys: IdempotencyKeys
+}
+
+async function answer(route: Route, { request, reply, doors, keys }: Asked) {
   // before anything is computed: an answer that nobody can read is not worth a run
   const type = negotiate(request, reply, offered(route))
   const input = inputOf(route, request)
   const encoding = isRecord(input) && input.encoding === 'base64' ? 'base64' : 'json'
   const isNumbersAsText = (route.tensors ?? route.table) !== undefined && type === JSON_TYPE && encoding === 'json'
   const idempotencyKey = route.created && idempotencyKeyOf(request)
+  const done = route.created && keys.check(request, () => inOneOrder(input))
   const call: Call = {
     ...callOf(request, reply),
     ...(idempotencyKey !== undefined && { idempotencyKey }),
     ...(isNumbersAsText && { maxNumbers: { limit: 'jsonNumbers', value: fixedLimits.jsonNumbers } as const }),
   }
   const output = await doors.invoker.invoke(route.operation, input, { ...call, caller: request.caller })
+  done?.()
 
   if (route.file) return sendFile(output as DrawnFile, { type: route.file, version: (input as { v?: string }).v, request, reply })
   if (route.download) return sendDownload(output as Download, { type: route.download, reply })
@@ -71,6 +81,11 @@ function offered({ tensors, table, plot, picture, file, download }: Route) {
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** As JSON, whatever the order of its fields. */
+function inOneOrder(value: unknown): string {
+  return JSON.stringify(value, (_key, item: unknown) => (isRecord(item) ? Object.fromEntries(Object.entries(item).sort()) : item)) ?? ''
+}
 
 /** The plain texts of an answer (`model`, `tower`, `cache`), for binary forms and headers. */
 function metadataOf(output: unknown): Record<string, string> {

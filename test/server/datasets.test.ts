@@ -69,6 +69,12 @@ describe('POST /v1/datasets', () => {
     expect(answer.statusCode).toBe(201)
     expect(answer.headers.location).toBe('/v1/datasets/described')
     expect(answer.json()).toMatchObject({ id: 'described', classNames: ['a', 'b'] })
+    const key = { 'idempotency-key': 'r' }
+    const keyed = (body: object) => post(app, '/v1/dataset-registrations', body, key)
+    expect((await keyed({ id: 'described', data: { kind: 'folderr' } })).json().code).toBe('CONFIG_INVALID')
+    expect((await keyed({ id: 'described', data })).statusCode).toBe(201)
+    expect((await keyed({ data, id: 'described' })).json().id).toBe('described')
+    expect((await keyed({ id: 'described', name: 'Other', data })).json()).toMatchObject({ status: 422, code: 'IDEMPOTENCY_KEY_INVALID' })
     const wrong = await post(app, '/v1/dataset-registrations', { id: 'x', data: { kind: 'folder', folderr: '/' } })
     expect([wrong.statusCode, wrong.json().code]).toEqual([422, 'CONFIG_INVALID'])
   })
