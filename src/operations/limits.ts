@@ -61,6 +61,8 @@ export const fixedLimits = {
   graphqlNumbers: 100_000,
   /** Images of one set of a comparison. */
   comparedImages: 512,
+  /** Features that are active in the images of a comparison: 400 MB of them. */
+  comparedActivations: 32_000_000,
   /** Cosines, or virtual weights, between features of SAEs: two wide ones against each other, twice over. */
   decoderCosines: 5_000_000_000,
   /** Features whose virtual weights are asked for by name. */

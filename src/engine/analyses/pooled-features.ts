@@ -23,8 +23,8 @@ export interface PooledFeaturesInput {
   readonly pixels: Tensor<'float32'>
   /** Of each SAE, along the second axis of its hook point; null: all. */
   readonly positions: readonly (readonly number[] | null)[]
-  /** Latents of the widest SAE, so that `cost` knows. */
-  readonly mostLatents: number
+  /** Latents of all SAEs together, so that `cost` knows. */
+  readonly nLatents: number
   /** Positions of an image. */
   readonly nPositions: number
 }
@@ -34,14 +34,13 @@ export type PooledFeaturesOutput = readonly SparseRows[]
 
 /** Latents of all positions of the images of one run: 128 MB. */
 const LATENTS_PER_RUN = 2 ** 25
-const ROWS_PER_RUN = 16
+const ROWS_PER_RUN = 8
 
 export const pooledFeatures: Analysis<PooledFeaturesInput, PooledFeaturesOutput> = {
   cost(input) {
     const rows = rowsPerRun(input)
-    const nSaes = input.positions.length
     // dense rows of a run; sparse ones of all, at worst as long
-    return { rows, bytes: input.pixels.data.byteLength + 8 * nSaes * input.mostLatents * (rows + input.pixels.shape[0]!) }
+    return { rows, bytes: input.pixels.data.byteLength + input.nLatents * (8 * rows + 12 * input.pixels.shape[0]!) }
   },
 
   async run(bench, input) {
@@ -69,8 +68,8 @@ export const pooledFeatures: Analysis<PooledFeaturesInput, PooledFeaturesOutput>
   },
 }
 
-function rowsPerRun({ pixels, mostLatents, nPositions }: PooledFeaturesInput): number {
-  return Math.max(1, Math.min(pixels.shape[0]!, ROWS_PER_RUN, Math.floor(LATENTS_PER_RUN / (mostLatents * nPositions))))
+function rowsPerRun({ pixels, nLatents, nPositions }: PooledFeaturesInput): number {
+  return Math.max(1, Math.min(pixels.shape[0]!, ROWS_PER_RUN, Math.floor(LATENTS_PER_RUN / (nLatents * nPositions))))
 }
 
 type Pooled = 'max' | 'mean' | 'scale'

@@ -6,7 +6,8 @@ import { joinSparseRows, type SparseRows } from '../../engine/analyses/sparse-ro
 import { nPositions } from '../../engine/hook-points.js'
 import type { Edit } from '../../engine/interventions/edit.js'
 import { float32, type Tensor } from '../../engine/tensor.js'
-import { isRefusal, Problems } from '../errors.js'
+import { isRefusal, Problems, RequestError } from '../errors.js'
+import { fixedLimits } from '../limits.js'
 import { pictureFile } from '../load-inputs.js'
 import type { Call, Context } from '../operation.js'
 import type { PlannedSaeRead } from '../plan-sae-read.js'
@@ -47,7 +48,21 @@ export async function* inRuns(
   }
 }
 
-/** Of each SAE, a row for each image. */
+/** @throws LIMIT_EXCEEDED */
+function requireFew(given: number): void {
+  const maximum = fixedLimits.comparedActivations
+  if (given <= maximum) return
+  const instead = 'Compare fewer images, or name fewer SAEs.'
+  throw new RequestError('LIMIT_EXCEEDED', {
+    limit: 'comparedActivations',
+    given,
+    maximum,
+    what: 'features active in the images so far',
+    instead,
+  })
+}
+
+/** Of each SAE, a row for each image. @throws LIMIT_EXCEEDED when more is active than is held in memory */
 export async function pooledRows(
   context: Context,
   {
@@ -60,9 +75,10 @@ export async function pooledRows(
   const parts = reads.map((): SparseRows[] => [])
   const asked = {
     positions: reads.map(({ selected }) => selected ?? null),
-    mostLatents: Math.max(...reads.map(({ sae }) => sae.download.description.config.dSae)),
+    nLatents: reads.reduce((sum, { sae }) => sum + sae.download.description.config.dSae, 0),
     nPositions: nPositions(model.description.vision.config),
   }
+  let given = 0
   for await (const pictures of inRuns(context, { model, images }, call)) {
     const found = await context.host.analyse(
       'pooledFeatures',
@@ -70,6 +86,8 @@ export async function pooledRows(
       call.signal,
     )
     for (const [index, rows] of found.entries()) parts[index]!.push(rows)
+    given += found.reduce((sum, { latents }) => sum + latents.length, 0)
+    requireFew(given)
   }
   return parts.map(joinSparseRows)
 }

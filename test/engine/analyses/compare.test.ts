@@ -168,7 +168,7 @@ describe.each(backends)('features of images on %s', async (underTest) => {
   test.each(['relu', 'topk', 'gated', 'transcoder', 'jumprelu'])('of %s are pooled over the positions that are read', async (name) => {
     const sae = await goldenSae(name)
     const bench = await compareBench(backend, 'hf-clip', { saes: [sae, sae] })
-    const [whole, some] = await pooledFeatures.run(bench, { pixels, positions: [null, [1, 4, 9]], mostLatents: 40, nPositions: 10 })
+    const [whole, some] = await pooledFeatures.run(bench, { pixels, positions: [null, [1, 4, 9]], nLatents: 80, nPositions: 10 })
     const latents = await latentsOf(bench, pixels, sae)
     const expected = (positions: readonly number[], pool: (values: number[]) => number) =>
       latents.map((image) => Array.from({ length: 40 }, (_, latent) => pool(positions.map((position) => image[position]![latent]!))))
@@ -185,7 +185,7 @@ describe.each(backends)('features of images on %s', async (underTest) => {
 
   test('say what the decoder is multiplied by: the deviation of each token, where an SAE normalises by it', async () => {
     const bench = await compareBench(backend, 'hf-clip', { saes: ['relu', 'gated'] })
-    const [normalised, plain] = await pooledFeatures.run(bench, { pixels, positions: [null, null], mostLatents: 40, nPositions: 10 })
+    const [normalised, plain] = await pooledFeatures.run(bench, { pixels, positions: [null, null], nLatents: 80, nPositions: 10 })
     expect([...plain!.scale]).toEqual([1, 1, 1, 1, 1])
     const { graph } = bench.model.build(new Set())
     const exposed = expose(graph, ['blocks.1.hook_resid_post'])
@@ -206,7 +206,7 @@ describe.each(backends)('features of images on %s', async (underTest) => {
     const sae = await goldenSae('relu')
     const W_enc = { ...sae.weights.W_enc!, data: sae.weights.W_enc!.data.map((value, at) => (at === 3 ? Number.NaN : value)) }
     const bench = await compareBench(backend, 'hf-clip', { saes: [{ ...sae, weights: { ...sae.weights, W_enc } }] })
-    const asked = pooledFeatures.run(bench, { pixels, positions: [null], mostLatents: 40, nPositions: 10 })
+    const asked = pooledFeatures.run(bench, { pixels, positions: [null], nLatents: 40, nPositions: 10 })
     await expect(asked).rejects.toMatchObject({ code: 'FILE_INVALID' })
   })
 })
