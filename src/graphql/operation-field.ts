@@ -16,11 +16,13 @@ const COST = { read: 5, run: 300, write: 50, admin: 50 } as const
 const withBody: ReadonlySet<string> = new Set([
   'attention',
   'attentionPicture',
+  'attribution',
   'compareImagePair',
   'compareImages',
   'compareSaes',
   'createJob',
   'createRun',
+  'featureAttribution',
   'features',
   'forward',
   'heatmap',

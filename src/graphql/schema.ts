@@ -45,6 +45,8 @@ export function buildSchema(): GraphQLSchema {
     operations.createRun,
     operations.run,
     operations.runResult,
+    operations.attribution,
+    operations.featureAttribution,
     operations.logitLens,
     operations.logitLensPicture,
     operations.attention,

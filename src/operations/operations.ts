@@ -4,6 +4,7 @@
 
 import { attention } from './attention.js'
 import { attentionPicture } from './attention-picture.js'
+import { attribution } from './attribution.js'
 import { activation, cache } from './cache.js'
 import { capabilities } from './capabilities.js'
 import { compareImagePair } from './compare-image-pair.js'
@@ -11,6 +12,7 @@ import { compareImages } from './compare-images.js'
 import { compareSaes } from './compare-saes.js'
 import { dataset, datasetItems, datasets } from './datasets.js'
 import { createExplanation, deleteExplanation, explanation, explanations } from './explanations.js'
+import { featureAttribution } from './feature-attribution.js'
 import { featureHeatmap } from './feature-heatmap.js'
 import { featureDensity, featureHistogram, saeDensity } from './feature-plots.js'
 import { featureSprite } from './feature-sprite.js'
@@ -99,6 +101,8 @@ export const operations = {
   headComposition,
   saeGeometry,
   virtualWeights,
+  attribution,
+  featureAttribution,
   featureHeatmap,
   featureSprite,
   featureHistogram,

@@ -6,7 +6,9 @@ import type { Static, TSchema } from 'typebox'
 import type { Column } from '../engine/io/arrow-table.js'
 import type { Tensor } from '../engine/tensor.js'
 import { attentionTensors } from '../operations/attention.js'
+import { attributionTensors } from '../operations/attribution.js'
 import { saeComparisonTensors } from '../operations/compare-saes.js'
+import { drawnAttribution } from '../operations/feature-attribution.js'
 import { sparseTensors } from '../operations/feature-rows.js'
 import { forwardTensors } from '../operations/forward.js'
 import { lensTensors } from '../operations/logit-lens.js'
@@ -147,6 +149,8 @@ export const routes: readonly Route[] = [
     picture: ({ png }) => Buffer.from(png, 'base64'),
   }),
   route('POST', '/v1/steer/sweep', { operation: operations.steerSweep, tag: 'runs', table: sweepColumns, plot: sweptPlot }),
+  route('POST', '/v1/attribution', { operation: operations.attribution, tag: 'runs', tensors: attributionTensors }),
+  route('POST', '/v1/attribution/features', { operation: operations.featureAttribution, tag: 'runs', plot: drawnAttribution }),
   route('POST', '/v1/heatmap', { operation: heatmap, tag: 'runs', picture: ({ png }) => Buffer.from(png, 'base64') }),
   route('GET', `${feature}/examples/{n}/heatmap.png`, { operation: featureHeatmap, tag: 'pictures', file: PNG }),
   route('GET', `${feature}/sprite.png`, { operation: featureSprite, tag: 'pictures', file: PNG }),

@@ -122,7 +122,7 @@ describe('answers are of the schema that OpenAPI promises', () => {
     expectOf(schemaOf('/v1/images', 'post', '201'), (await upload(server.app, await picture())).json())
   })
 
-  test('for comparisons and weights', async () => {
+  test('for comparisons, weights and attributions', async () => {
     const other = (await upload(server.app, await picture(2))).json().id
     const more = await Promise.all([3, 4].map(async (seed) => (await upload(server.app, await picture(seed))).json().id))
     const bodies: Record<string, object> = {
@@ -130,6 +130,14 @@ describe('answers are of the schema that OpenAPI promises', () => {
       '/v1/compare/saes': { saes: [saes.relu, saes.gated], images: { images: more }, full: true },
       '/v1/compare/pair': { model: testModels.clip, a: image, b: other, saes: [saes.relu] },
       '/v1/weights/virtual': { upstream: saes.topk, downstream: saes.relu },
+      '/v1/attribution': {
+        model: testModels.clip,
+        inputs: [{ image }],
+        targets: [{ text: 'a' }],
+        by: ['head', 'neuron'],
+        saes: [saes.relu],
+      },
+      '/v1/attribution/features': { model: testModels.clip, image, target: { text: 'a' }, saes: [saes.relu], nodes: { most: 10 } },
     }
     for (const [route, body] of Object.entries(bodies)) {
       const response = await post(server.app, route, body)
