@@ -13,6 +13,7 @@ import type { Tensor } from '../engine/tensor.js'
 import { findCompared, planReads } from './compare/find-compared.js'
 import { imagesOfSet } from './compare/image-sets.js'
 import { placed, pooledRows } from './compare/pooled-rows.js'
+import { requireFull } from './compare/require-full.js'
 import { Problems, RequestError } from './errors.js'
 import type { DownloadedSae } from './find-feature.js'
 import { fixedLimits } from './limits.js'
@@ -184,8 +185,9 @@ function stability(sae: string, others: readonly Float32Array[]) {
   }
 }
 
-/** What the binary forms hold. */
-export function saeComparisonTensors({ pairs }: Static<typeof CompareSaesShape>): Record<string, Tensor> {
+/** What the binary forms hold. @throws INPUT_INVALID where nothing was asked for that they could */
+export function saeComparisonTensors({ pairs }: Static<typeof CompareSaesShape>, { full }: Input): Record<string, Tensor> {
+  requireFull(full)
   const names = ['forthLatents', 'forthCosines', 'backLatents', 'backCosines', 'matchedLatents', 'matchedCosines'] as const
   return Object.fromEntries(
     pairs.flatMap((pair) => names.flatMap((name) => (pair[name] === null ? [] : [[`${pair.a}/${pair.b}/${name}`, pair[name]] as const]))),

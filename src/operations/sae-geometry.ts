@@ -9,6 +9,7 @@ import { EngineError } from '../engine/errors.js'
 import type { VisionConfig } from '../engine/models/model.js'
 import type { SaeConfig } from '../engine/saes/sae.js'
 import type { Tensor } from '../engine/tensor.js'
+import { requireFull } from './compare/require-full.js'
 import { RequestError } from './errors.js'
 import { findRunnableSae } from './find-feature.js'
 import { fixedLimits } from './limits.js'
@@ -142,8 +143,9 @@ const noTensors: Readonly<Record<TensorName, null>> = {
 const int32 = (data: Int32Array): Tensor => ({ dtype: 'int32', shape: [data.length], data })
 const floats = (data: Float32Array): Tensor => ({ dtype: 'float32', shape: [data.length], data })
 
-/** What the binary forms hold. */
-export function geometryTensors(output: Geometry): Record<string, Tensor> {
+/** What the binary forms hold. @throws INPUT_INVALID where nothing was asked for that they could */
+export function geometryTensors(output: Geometry, { full }: Static<typeof SaeGeometryInputShape>): Record<string, Tensor> {
+  requireFull(full)
   return Object.fromEntries(
     Object.keys(noTensors).flatMap((name) => (output[name as TensorName] ? [[name, output[name as TensorName]!]] : [])),
   )

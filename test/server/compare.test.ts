@@ -197,6 +197,8 @@ describe('SAEs', () => {
     const arrays = await readNpz(bytesSource(response.rawPayload), 'x.npz')
     const found = arrays.get(`${saes.relu}/${saes.gated}/matchedLatents`)
     expect([found?.dtype, found?.shape]).toEqual(['int32', [WIDTH]])
+    const without = await post(server.app, '/v1/compare/saes', { saes: [saes.relu, saes.gated] }, { accept: NPZ })
+    expect([without.statusCode, without.json().errors[0].path]).toEqual([400, 'full'])
   })
 
   test('that there are not are refused', async () => {

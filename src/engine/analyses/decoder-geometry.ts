@@ -10,7 +10,7 @@ import { multiply, normOver, square, sumOver, wholes } from '../saes/expressions
 import { float32, type Tensor } from '../tensor.js'
 import type { Analysis } from './analysis.js'
 import { blockBytes, decoderNorms, decoderRows, everyIndex, inBlocks, pick, rowsOfBlock } from './decoder-rows.js'
-import { gainOf, outputRows, throughNorm } from './head-factors.js'
+import { gainOf, numbersOf, outputRows, throughNorm } from './head-factors.js'
 import { type Matrix, transpose } from './linear-algebra/matrix.js'
 import { orthogonalize } from './linear-algebra/orthogonalize.js'
 import type { Matches } from './match-decoders.js'
@@ -218,7 +218,7 @@ async function neuronAlignment(
   const { config } = bench.model
   const written = await outputRows(bench, `blocks.${layer}.mlp.W_out`)
   if (config.layerScale) {
-    const scale = (await bench.weight(`blocks.${layer}.ls2`)).data
+    const scale = await numbersOf(bench, `blocks.${layer}.ls2`)
     for (let at = 0; at < written.data.length; at++) written.data[at]! *= scale[Math.floor(at / written.columns)]!
   }
   const best = await bestColumns(bench, { inverse, columns: written, signed: false })

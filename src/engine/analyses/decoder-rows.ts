@@ -1,7 +1,7 @@
 /** Rows of decoders, some at a time: their lengths, and what is computed of them in blocks so that no matrix of all pairs ever is. */
 
-import type { GraphBuilder } from '../graph/builder.js'
-import { GraphBuilder as Builder } from '../graph/builder.js'
+import { EngineError } from '../errors.js'
+import { GraphBuilder } from '../graph/builder.js'
 import { saePrefix } from '../saes/attach-saes.js'
 import { normOver } from '../saes/expressions.js'
 import { int64, type Tensor } from '../tensor.js'
@@ -43,16 +43,24 @@ export async function decoderNorms(
   bench: Workbench,
   index: number,
 ): Promise<{ readonly norms: Float32Array; readonly inverse: Float32Array }> {
-  const { config } = bench.saes[index]!
+  const { config, key } = bench.saes[index]!
   const program = await bench.ready(`decoderNorms ${index}`, () => {
-    const b = new Builder('decoder norms')
+    const b = new GraphBuilder('decoder norms')
     return b.build([b.named('norms', normOver(b, decoderRows(b, { config, index }), -1, 0))])
   })
   const norms = new Float32Array(config.dSae)
   await inBlocks(everyIndex(config.dSae), rowsOfBlock(config.dOut), async ({ from, latents }) => {
     norms.set((await program.run({ latents })).norms!.data, from)
   })
+  requireFinite(norms, { key, what: 'decoder' })
   return { norms, inverse: norms.map((length) => (length > 0 ? 1 / length : 0)) }
+}
+
+/** @throws FILE_INVALID of an SAE whose weights are no numbers, or too large to be squared */
+export function requireFinite(lengths: Float32Array, { key, what }: { readonly key: string; readonly what: string }): void {
+  const broken = lengths.findIndex((length) => !Number.isFinite(length))
+  if (broken >= 0)
+    throw new EngineError('FILE_INVALID', { file: key, problem: `the ${what} of latent ${broken} is infinite or no number.` })
 }
 
 export const everyIndex = (length: number) => Int32Array.from({ length }, (_, index) => index)

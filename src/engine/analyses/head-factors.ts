@@ -10,6 +10,7 @@
  * Elhage et al. (2021), "A Mathematical Framework for Transformer Circuits".
  */
 
+import { EngineError } from '../errors.js'
 import { weightSize, weightStrides } from '../models/linear.js'
 import type { VisionConfig } from '../models/model.js'
 import { type Matrix, matrix } from './linear-algebra/matrix.js'
@@ -31,7 +32,7 @@ export async function headFactors(bench: Workbench, layer: number): Promise<Head
   const { nHeads, dHead, dModel } = config
   const block = `blocks.${layer}`
   const gain = await gainOf(bench, `${block}.ln1`)
-  const scale = config.layerScale ? (await bench.weight(`${block}.ls1`)).data : undefined
+  const scale = config.layerScale ? await numbersOf(bench, `${block}.ls1`) : undefined
   const reading = async (letter: 'Q' | 'K' | 'V') => {
     const rows = await outputRows(bench, `${block}.attn.W_${letter}`)
     return Array.from({ length: nHeads }, (_, head) => throughNorm(slice(rows, head * dHead, dHead), { config, gain }))
@@ -50,13 +51,28 @@ export async function headFactors(bench: Workbench, layer: number): Promise<Head
 
 /** A LayerNorm's gain; undefined where it has none of its own. */
 export async function gainOf(bench: Workbench, norm: string): Promise<Float32Array | undefined> {
-  return bench.model.weights.names.has(`${norm}.w`) ? (await bench.weight(`${norm}.w`)).data : undefined
+  return bench.model.weights.names.has(`${norm}.w`) ? numbersOf(bench, `${norm}.w`) : undefined
+}
+
+/** A weight of the model. @throws FILE_INVALID, as `outputRows` does */
+export async function numbersOf(bench: Workbench, name: string): Promise<Float32Array> {
+  return requireNumbers(bench, name, (await bench.weight(name)).data)
+}
+
+/** @throws FILE_INVALID of a weight that is infinite or no number: no decomposition of it would end */
+function requireNumbers(bench: Workbench, name: string, data: Float32Array): Float32Array {
+  if (data.every(Number.isFinite)) return data
+  throw new EngineError('FILE_INVALID', {
+    file: bench.model.key,
+    problem: `its weight "${name}" has elements that are infinite or no numbers.`,
+  })
 }
 
 /** A linear layer's weights with a row for each output, `[dOut, dIn]`. */
 export async function outputRows(bench: Workbench, name: string): Promise<Matrix> {
-  const { shape, data } = await bench.weight(name)
-  const size = weightSize(shape)
+  const weight = await bench.weight(name)
+  const data = requireNumbers(bench, name, weight.data)
+  const size = weightSize(weight.shape)
   const strides = weightStrides(size)
   const rows = matrix(size.dOut, size.dIn)
   for (let out = 0; out < size.dOut; out++) {

@@ -10,7 +10,7 @@ import { GraphBuilder } from '../graph/builder.js'
 import { saePrefix } from '../saes/attach-saes.js'
 import { normOver, square, sumOver, wholes } from '../saes/expressions.js'
 import type { Analysis } from './analysis.js'
-import { blockBytes, decoderRows, everyIndex, inBlocks, rowsOfBlock } from './decoder-rows.js'
+import { blockBytes, decoderRows, everyIndex, inBlocks, requireFinite, rowsOfBlock } from './decoder-rows.js'
 import { asRead, asWritten, readThrough, requireReader, requireWriter } from './residual-path.js'
 import type { Workbench } from './workbench.js'
 
@@ -69,6 +69,7 @@ export const virtualWeights: Analysis<VirtualWeightsInput, readonly VirtualWeigh
     const edges: VirtualWeight[] = []
     await inBlocks(asked, rowsOfBlock(dSae), async ({ latents: rows, indices }) => {
       const made = await program.run({ latents: rows })
+      requireFinite(made.lengths!.data, { key: upstream.key, what: 'decoder' })
       for (const [at, from] of indices.entries()) {
         for (let rank = 0; rank < k; rank++) {
           const to = made.indices!.data[at * k + rank]!
@@ -91,11 +92,14 @@ function keepLargest(edges: VirtualWeight[], most: number): void {
 
 /** Of the second SAE's encoder, by latent. */
 async function encoderNorms(bench: Workbench): Promise<Float32Array> {
-  const { dSae, dIn } = bench.saes[1]!.config
+  const { config, key } = bench.saes[1]!
+  const { dSae, dIn } = config
   const program = await bench.ready('encoderNorms 1', () => {
     const b = new GraphBuilder('encoder norms')
     const columns = b.parameter(`${saePrefix(1)}W_enc`, [dIn, dSae])
     return b.build([b.named('norms', b.op('Sqrt', [sumOver(b, square(b, columns), 0, 0)]))])
   })
-  return (await program.run({})).norms!.data
+  const norms = (await program.run({})).norms!.data
+  requireFinite(norms, { key, what: 'encoder' })
+  return norms
 }

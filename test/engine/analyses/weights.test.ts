@@ -269,6 +269,25 @@ describe.each(backends)('the decoder of an SAE on %s', async (underTest) => {
   })
 })
 
+test('weights that are no numbers are refused before anything is made of them', async () => {
+  const backend = await referenceFloat64.create()
+  const plain = await compareBench(backend, 'hf-clip')
+  const broken: Workbench = {
+    ...plain,
+    weight: async (name) => {
+      const weight = await plain.weight(name)
+      return name === 'blocks.1.attn.W_V' ? { ...weight, data: weight.data.map((value, at) => (at === 5 ? Number.NaN : value)) } : weight
+    },
+  }
+  const asked = weightCircuits.run(broken, { layers: [{ layer: 1, heads: [0] }], ...sizes(broken) })
+  await expect(asked).rejects.toThrow(/"blocks.1.attn.W_V" has elements that are infinite or no numbers/)
+  const sae = await goldenSae('relu')
+  const W_dec = { ...sae.weights.W_dec!, data: sae.weights.W_dec!.data.map((value, at) => (at === 20 ? Number.POSITIVE_INFINITY : value)) }
+  const bench = await compareBench(backend, 'hf-clip', { saes: [{ ...sae, weights: { ...sae.weights, W_dec } }] })
+  const geometry = decoderGeometry.run(bench, { dSae: 40, dOut: 16, dAnswer: 12, dMlp: 24 })
+  await expect(geometry).rejects.toThrow(/the decoder of latent 1 is infinite or no number/)
+})
+
 async function rowsOf(bench: Workbench, name: string) {
   const { shape, data } = await bench.weight(name)
   return matrix(shape[0]!, shape[1]!, Float64Array.from(data))
