@@ -161,7 +161,8 @@ function inWords(panels: readonly DosePanel[], { title, x, y, strengths, legend 
         ? `${legend[index]} from ${label(Math.min(...known))} to ${label(Math.max(...known))}`
         : `${legend[index]} nowhere`
     })
-    return `${of}: ${label(before)} without; ${ends.join('; ')}.`
+    const without = Number.isFinite(before) ? [`${label(before)} without`] : []
+    return `${of}: ${[...without, ...ends].join('; ')}.`
   })
   const [low, high] = extent(strengths)
   return `${title}. ${y} over ${x}, from ${label(low)} to ${label(high)}. ${sentences.join(' ')}`

@@ -68,8 +68,10 @@ function picture(seed: number): Promise<Buffer> {
 
 /** What a worker does, without one: no leases, no other processes. */
 export async function driver(kind: JobKind, input: Json, { catalog, config }: { catalog: Catalog; config: Config }) {
+  const all: Map<string, Promise<unknown>>[] = []
   const context = (): JobContext => {
     const kept = new Map<string, Promise<unknown>>()
+    all.push(kept)
     return {
       ...{ job: { id: '0', kind: kind.name }, catalog, blobs: catalog.blobs, config, folder: '', signal: new AbortController().signal },
       ...{ progress: () => {}, log: () => {}, backend: () => onnxruntime.create() },
@@ -88,6 +90,10 @@ export async function driver(kind: JobKind, input: Json, { catalog, config }: { 
     /** In one that has done nothing yet. */
     runApart: (shard: Json) => kind.run(shard as never, input as never, context()) as Promise<Uint8Array>,
     finish: (bytes: readonly Uint8Array[]) => kind.finish(partsOf(bytes) as never, input as never, context()),
+    /** What a process that ends would take with it. */
+    async closeAll() {
+      for (const made of all.flatMap((kept) => [...kept.values()])) await ((await made) as { close?(): Promise<void> }).close?.()
+    },
   }
 }
 

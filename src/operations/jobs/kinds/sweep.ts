@@ -15,7 +15,7 @@ import { sweptAnswer, sweptPlot, sweptTable, sweptTensors } from '../../sweep/sw
 import { curvesCsv } from '../../sweep/sweep-csv.js'
 import { putArtifacts } from '../artifacts.js'
 import { defineJobKind, type JobContext, type Json } from '../job-kind.js'
-import { type OpenSweep, type SweepJobInput, SweepJobShape, withSweep } from '../sweep/open-sweep.js'
+import { type OpenSweep, openSweep, type SweepJobInput, SweepJobShape } from '../sweep/open-sweep.js'
 import { partOfSweep, sweepPart } from '../sweep/sweep-part.js'
 import { pictureIds } from '../sweep/sweep-pictures.js'
 
@@ -66,40 +66,40 @@ export const sweepJob = defineJobKind({
     problems.throwIfAny()
   },
 
-  plan: (input, job) =>
-    withSweep(input, job, async (sweep): Promise<readonly SweepShard[]> => {
-      job.progress(0, 'measuring what a point takes')
-      const expected = await estimate(sweep)
-      const instead = 'Ask for fewer strengths, positions, pictures or random directions.'
-      requireTime(expected, { seconds: fixedLimits.sweepJobSeconds, limit: 'sweepJobSeconds', instead })
-      requireSize(sweep.plan)
-      job.log(`${expected.points} points at ${Number(expected.msPerPoint.toPrecision(2))} ms: ${inWords(expected.ms)}`)
-      return shardsOf(sweep, expected)
-    }),
+  async plan(input, job): Promise<readonly SweepShard[]> {
+    const sweep = await openSweep(input, job)
+    job.progress(0, 'measuring what a point takes')
+    const expected = await estimate(sweep)
+    const instead = 'Ask for fewer strengths, positions, pictures or random directions.'
+    requireTime(expected, { seconds: fixedLimits.sweepJobSeconds, limit: 'sweepJobSeconds', instead })
+    requireSize(sweep.plan)
+    job.log(`${expected.points} points at ${Number(expected.msPerPoint.toPrecision(2))} ms: ${inWords(expected.ms)}`)
+    return shardsOf(sweep, expected)
+  },
 
-  run: ({ pieces: [from, to] }: SweepShard, input, job): Promise<Uint8Array> =>
-    withSweep(input, job, async (sweep) => {
-      const outputs: SweepOutput[] = []
-      for (const piece of [...piecesOf(sweep.plan, PIECE)].slice(from, to)) {
-        job.signal.throwIfAborted()
-        job.progress(outputs.length / (to - from), `piece ${from + outputs.length + 1}`)
-        outputs.push(await runPiece(sweep, piece))
-      }
-      return sweepPart(outputs, sweep.identity)
-    }),
+  async run({ pieces: [from, to] }: SweepShard, input, job): Promise<Uint8Array> {
+    const sweep = await openSweep(input, job)
+    const outputs: SweepOutput[] = []
+    for (const piece of [...piecesOf(sweep.plan, PIECE)].slice(from, to)) {
+      job.signal.throwIfAborted()
+      job.progress(outputs.length / (to - from), `piece ${from + outputs.length + 1}`)
+      outputs.push(await runPiece({ ...sweep, signal: job.signal }, piece))
+    }
+    return sweepPart(outputs, sweep.identity)
+  },
 
-  finish: (parts, input, job): Promise<Json> =>
-    withSweep(input, job, async (sweep) => {
-      const results = new SweepResults(sweep.plan)
-      const pieces = piecesOf(sweep.plan, PIECE)
-      for await (const bytes of parts.inOrder()) {
-        job.signal.throwIfAborted()
-        const { of, outputs } = await partOfSweep(bytes)
-        if (of !== sweep.identity) throw replaced()
-        for (const output of outputs) results.add(pieces.next().value as SweepPiece, output)
-      }
-      return report(results, sweep, { input, job })
-    }),
+  async finish(parts, input, job): Promise<Json> {
+    const sweep = await openSweep(input, job)
+    const results = new SweepResults(sweep.plan)
+    const pieces = piecesOf(sweep.plan, PIECE)
+    for await (const bytes of parts.inOrder()) {
+      job.signal.throwIfAborted()
+      const { of, outputs } = await partOfSweep(bytes)
+      if (of !== sweep.identity) throw replaced()
+      for (const output of outputs) results.add(pieces.next().value as SweepPiece, output)
+    }
+    return report(results, sweep, { input, job })
+  },
 })
 
 function shardsOf({ plan }: OpenSweep, expected: SweepEstimate): SweepShard[] {

@@ -25,36 +25,41 @@ export interface OpenSweep extends SweepRun {
   readonly identity: string
   readonly imageIds: readonly string[]
   readonly controlIds: readonly string[]
+  /** Ends its threads. */
+  close(): Promise<void>
 }
 
 /** Of the memory; the other half is for pictures, results, and a server beside. */
 const MEMORY_SHARE = 1 / 2
 
-/** Opens, works, and closes: the threads of an engine do not outlive a shard. */
-export async function withSweep<T>(input: SweepJobInput, job: JobContext, work: (sweep: OpenSweep) => Promise<T>): Promise<T> {
-  const { catalog, config } = job
-  const host = await createEngineHost({
-    device: config.device,
-    memoryBytes: config.memoryMb * 2 ** 20 * MEMORY_SHARE,
-    maxImagePixels: config.maxImagePixels,
-  })
-  try {
+/** Kept for the shards that follow in this process, and gone with it. */
+export function openSweep(input: SweepJobInput, job: JobContext): Promise<OpenSweep> {
+  return job.keep('sweep', async () => {
+    const { catalog, config } = job
+    const host = await createEngineHost({
+      device: config.device,
+      memoryBytes: config.memoryMb * 2 ** 20 * MEMORY_SHARE,
+      maxImagePixels: config.maxImagePixels,
+    })
     const context: Context = {
       ...{ host, catalog, config },
       classEmbeddings: new ClassEmbeddings(),
       drawnPictures: new DrawnPictures(),
       pictureEmbeddings: new PictureEmbeddings(),
     }
-    return await work(await open(input, { context, job }))
-  } finally {
-    await host.close()
-  }
+    try {
+      return { ...(await open(input, { context, job })), close: () => host.close() }
+    } catch (error) {
+      await host.close()
+      throw error
+    }
+  })
 }
 
 async function open(
   { on, control, ...request }: SweepJobInput,
   { context, job }: { context: Context; job: JobContext },
-): Promise<OpenSweep> {
+): Promise<Omit<OpenSweep, 'close'>> {
   const { catalog, blobs, signal } = job
   const { seed = 0 } = request
   const model = await findModel(catalog, request.model)
