@@ -36,6 +36,8 @@ export interface Config {
   readonly hubCache: string
   /** Jobs that the server itself works on at once; 0: only `refract worker` does. */
   readonly jobs: number
+  /** 0: for ever. */
+  readonly keepJobsDays: number
   /** `s3://bucket/folder`; empty: `dataDir`. */
   readonly blobStore: string
   readonly s3Endpoint: string
@@ -214,6 +216,14 @@ export const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
     meaning:
       'How many pieces of long work (training, evaluation) the server runs at once, in processes of their own; imports run beside them. 0: it runs none, `refract worker` does.',
     ...integer(0, 64),
+  },
+  keepJobsDays: {
+    variable: 'REFRACT_KEEP_JOBS_DAYS',
+    default: '0',
+    defaultInWords: '`0`: for ever',
+    meaning:
+      'How long jobs are kept after they are over. Then they go, with their logs and the files they left; what they made (models, SAEs, features, numbers) stays.',
+    ...integer(0, 36_500),
   },
   blobStore: {
     variable: 'REFRACT_BLOB_STORE',

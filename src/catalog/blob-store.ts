@@ -22,7 +22,15 @@ export interface BlobStore {
   putAll(files: readonly Uint8Array[]): Promise<readonly string[]>
   /** Undefined when there is no such blob. @throws FILE_INVALID when the bytes on the disk are damaged */
   get(sha256: string): Promise<Uint8Array | undefined>
+  /**
+   * Removes a blob that nobody names any more. What was put within the last hour stays, even if it was there long before: whoever put it may
+   * be about to name it. What is not there is no error.
+   */
+  remove(sha256: string): Promise<void>
 }
+
+/** How long what was put is safe from being removed. */
+export const FRESH_MS = 60 * 60 * 1000
 
 export async function openBlobStore(dataDir: string): Promise<BlobStore> {
   const root = path.join(dataDir, 'blobs/sha256')
@@ -31,12 +39,14 @@ export async function openBlobStore(dataDir: string): Promise<BlobStore> {
   await fs.mkdir(writing, { recursive: true })
   await removeAbandoned(writing)
   const fileOf = (sha256: string) => path.join(root, sha256.slice(0, 2), sha256)
+  /** Whether it is there whole, and from now on fresh. */
+  const isKept = async (file: string, length: number, sha256: string) => (await isIntact(file, length, sha256)) && touched(file)
 
   return {
     async put(bytes) {
       const sha256 = hashOf(bytes)
       const file = fileOf(sha256)
-      if (await isIntact(file, bytes.byteLength, sha256)) return sha256
+      if (await isKept(file, bytes.byteLength, sha256)) return sha256
       const aside = path.join(writing, randomUUID())
       try {
         await writeThrough(aside, bytes)
@@ -57,7 +67,7 @@ export async function openBlobStore(dataDir: string): Promise<BlobStore> {
       try {
         await Promise.all(
           [...fresh].map(async ([sha256, bytes]) => {
-            if (await isIntact(fileOf(sha256), bytes.byteLength, sha256)) return
+            if (await isKept(fileOf(sha256), bytes.byteLength, sha256)) return
             const aside = path.join(writing, randomUUID())
             asides.set(sha256, aside)
             await writeThrough(aside, bytes)
@@ -90,8 +100,34 @@ export async function openBlobStore(dataDir: string): Promise<BlobStore> {
       }
       return bytes
     },
+
+    async remove(sha256) {
+      const file = fileOf(sha256)
+      if (!(await isStale(file))) return
+      // aside first: whoever puts the same now writes it anew, and whoever found it a moment ago has made it fresh
+      const aside = path.join(writing, randomUUID())
+      const isMoved = await fs.rename(file, aside).then(
+        () => true,
+        () => false,
+      )
+      if (!isMoved) return
+      if (await isStale(aside)) await fs.rm(aside, { force: true })
+      else await fs.rename(aside, file)
+    },
   }
 }
+
+const isStale = async (file: string) => {
+  const stats = await fs.stat(file).catch(() => undefined)
+  return stats !== undefined && Date.now() - stats.mtimeMs > FRESH_MS
+}
+
+/** False when it has gone meanwhile. */
+const touched = (file: string) =>
+  fs.utimes(file, new Date(), new Date()).then(
+    () => true,
+    () => false,
+  )
 
 /** A damaged blob is written again by whoever has its bytes. */
 async function isIntact(file: string, length: number, sha256: string): Promise<boolean> {

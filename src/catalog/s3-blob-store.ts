@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto'
 import type { S3Client } from '@aws-sdk/client-s3'
 import type { Config } from '../config.js'
 import { EngineError } from '../engine/errors.js'
-import type { BlobStore } from './blob-store.js'
+import { type BlobStore, FRESH_MS } from './blob-store.js'
 
 export interface S3Place {
   /** `s3://bucket` or `s3://bucket/folder/below`. */
@@ -39,7 +39,9 @@ export function s3PlaceName({ url, endpoint }: S3Place): string {
  */
 export async function openS3BlobStore(place: S3Place): Promise<BlobStore & { close(): void }> {
   // a library of many files that few need
-  const { GetObjectCommand, HeadBucketCommand, HeadObjectCommand, PutObjectCommand } = await import('@aws-sdk/client-s3')
+  const { DeleteObjectCommand, GetObjectCommand, HeadBucketCommand, HeadObjectCommand, PutObjectCommand } = await import(
+    '@aws-sdk/client-s3'
+  )
   const client = await clientOf(place)
   const refusal = (error: unknown) => unavailable(error, place)
   const objectOf = (sha256: string) => objectIn(place, sha256)
@@ -61,7 +63,9 @@ export async function openS3BlobStore(place: S3Place): Promise<BlobStore & { clo
         if (statusOf(error) === 404 || statusOf(error) === 403) return undefined
         throw error
       })
-      if (known?.ContentLength !== bytes.byteLength) await client.send(new PutObjectCommand({ ...object, Body: bytes }))
+      // written anew long before `remove` would take it for stale
+      const isFresh = Date.now() - (known?.LastModified?.getTime() ?? 0) < FRESH_MS / 2
+      if (known?.ContentLength !== bytes.byteLength || !isFresh) await client.send(new PutObjectCommand({ ...object, Body: bytes }))
       return sha256
     } catch (error) {
       throw refusal(error)
@@ -95,6 +99,16 @@ export async function openS3BlobStore(place: S3Place): Promise<BlobStore & { clo
         })
       }
       return bytes
+    },
+
+    async remove(sha256) {
+      try {
+        const known = await client.send(new HeadObjectCommand(objectOf(sha256)))
+        if (Date.now() - (known.LastModified?.getTime() ?? Date.now()) > FRESH_MS)
+          await client.send(new DeleteObjectCommand(objectOf(sha256)))
+      } catch (error) {
+        if (statusOf(error) !== 404) throw refusal(error)
+      }
     },
 
     close: () => client.destroy(),

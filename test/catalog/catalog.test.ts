@@ -221,6 +221,27 @@ describe('API keys', () => {
 })
 
 describe('the blob store', () => {
+  test('removes what has been there for an hour, and not what was put again since', async () => {
+    const folder = path.join(database.dataDir, 'removing')
+    const blobs = await openBlobStore(folder)
+    const [stale, again, fresh] = (await blobs.putAll(['stale', 'again', 'fresh'].map((text) => Buffer.from(text)))) as [
+      string,
+      string,
+      string,
+    ]
+    const hourAgo = new Date(Date.now() - 61 * 60_000)
+    for (const sha256 of [stale, again]) await fs.utimes(path.join(folder, 'blobs/sha256', sha256.slice(0, 2), sha256), hourAgo, hourAgo)
+    await blobs.put(Buffer.from('again'))
+    for (const sha256 of [stale, again, fresh, '0'.repeat(64)]) await blobs.remove(sha256)
+    expect(await blobs.get(stale)).toBeUndefined()
+    for (const [sha256, text] of [
+      [again, 'again'],
+      [fresh, 'fresh'],
+    ] as const)
+      expect(Buffer.from((await blobs.get(sha256))!).toString()).toBe(text)
+    expect(await fs.readdir(path.join(folder, 'blobs/writing'))).toEqual([])
+  })
+
   test('keeps nothing of a write that failed, and says that the disk is full', async () => {
     const store = await openBlobStore(path.join(database.dataDir, 'full'))
     // a file where the folder must be: the write fails at its last step

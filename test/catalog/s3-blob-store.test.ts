@@ -5,7 +5,7 @@ import fs from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
 import S3rver from 's3rver'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { s3PartStore } from '../../src/catalog/jobs/part-store.js'
 import { openS3BlobStore, s3PlaceName } from '../../src/catalog/s3-blob-store.js'
 
@@ -67,6 +67,22 @@ test("results of shards are each job's own, and go without touching what is the 
   for (const store of [other, blobs]) expect(Buffer.from((await store.get(sha256))!)).toEqual(bytes)
   parts.close()
   blobs.close()
+})
+
+test('what was put within the hour is not removed, and what is older is', async () => {
+  const store = await openS3BlobStore(place())
+  const sha256 = await store.put(Buffer.from('to go'))
+  await store.remove(sha256)
+  expect(await store.get(sha256)).toBeDefined()
+  const now = vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 61 * 60_000)
+  await store.remove(sha256)
+  await store.remove('0'.repeat(64))
+  now.mockRestore()
+  store.close()
+  // a client's own idea of the time
+  const again = await openS3BlobStore(place())
+  expect(await again.get(sha256)).toBeUndefined()
+  again.close()
 })
 
 test('damaged bytes are refused', async () => {

@@ -34,6 +34,7 @@ describe('settings', () => {
       hubHome: '/home/ada/.cache/huggingface',
       hubCache: '/home/ada/.cache/huggingface/hub',
       jobs: 1,
+      keepJobsDays: 0,
       blobStore: '',
       s3Endpoint: '',
       s3Region: 'us-east-1',

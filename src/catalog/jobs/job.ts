@@ -88,6 +88,12 @@ export interface Leftover {
   readonly blobs: readonly string[]
 }
 
+/** A job that is forgotten, and what it left. */
+export interface ForgottenJob extends Leftover {
+  readonly state: JobState
+  readonly result: Json | undefined
+}
+
 /** `running`: go on. `cancelling`, `failed`: stop, nobody wants the result. `lost`: another process has it now. */
 export type Standing = 'running' | 'cancelling' | 'failed' | 'lost'
 
@@ -143,6 +149,17 @@ export interface JobLeases {
   leftovers(request: { readonly places: readonly string[]; readonly jobId?: string }): Promise<readonly Leftover[]>
   /** They are removed. */
   forgetLeftover(jobId: string): Promise<void>
+  /**
+   * Forgets jobs that have been over for so long, the oldest first; none of which a worker still holds a shard.
+   * @param limit  how many at once
+   */
+  forgetOld(request: {
+    readonly places: readonly string[]
+    readonly olderThanMs: number
+    readonly limit: number
+  }): Promise<readonly ForgottenJob[]>
+  /** Of blobs, those that no picture is and no job's result names. @param hashes  sha256 of each */
+  unnamedBlobs(hashes: readonly string[]): Promise<readonly string[]>
   /** When the next shard that waits for its time, or whose holder may be dead, can be taken: milliseconds from now. */
   nextDueMs(request: Pick<ClaimRequest, 'places' | 'kinds'>): Promise<number | undefined>
   /** Calls `listener` whenever something may have changed, until closed. Not every change is told: look from time to time, too. */

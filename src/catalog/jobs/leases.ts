@@ -7,7 +7,7 @@
 
 import type { Json } from '../../engine/training/run/checkpoints.js'
 import type { JobConnection, Sql, Transaction } from './connection.js'
-import type { ClaimRequest, JobFailure, JobLeases, NewLogLine, PartRecord, ShardLease, Standing } from './job.js'
+import type { ClaimRequest, ForgottenJob, JobFailure, JobLeases, NewLogLine, PartRecord, ShardLease, Standing } from './job.js'
 import { CHANNEL, STOP_CHANNEL, settleAllCancelled, settleCancelled, tell, tellStop } from './rows.js'
 import { storableJson, storableText } from './storable.js'
 
@@ -138,6 +138,39 @@ export function jobLeases(connection: JobConnection): JobLeases {
           update job_shards set result_blob = null from jobs
           where job_id = ${jobId} and jobs.id = job_id and jobs.state = 'succeeded' and result_blob is not null`,
       )
+    },
+
+    async forgetOld({ places, olderThanMs, limit }) {
+      const rows = await connection.transact(
+        (sql) => sql<{ id: string; state: ForgottenJob['state']; result: Json | null; blobs: string[] | null }[]>`
+          with old as (
+            select id from jobs
+            where state in ('succeeded', 'failed', 'cancelled') and place = any(${[...places]})
+              and finished_at < now() - ${milliseconds(sql, olderThanMs)}
+              and not exists (select 1 from job_shards s where s.job_id = jobs.id and s.state = 'running' and s.leased_until > now())
+            order by finished_at, id limit ${limit}
+            for update skip locked
+          ), parts as (
+            select s.job_id, array_agg(distinct s.result_blob) as blobs
+            from job_shards s join old on old.id = s.job_id where s.result_blob is not null group by s.job_id
+          )
+          delete from jobs using old left join parts on parts.job_id = old.id
+          where jobs.id = old.id
+          returning jobs.id, jobs.state, jobs.result, parts.blobs`,
+      )
+      return rows.map(({ id, state, result, blobs }) => ({ jobId: id, state, result: result ?? undefined, blobs: blobs ?? [] }))
+    },
+
+    async unnamedBlobs(hashes) {
+      const rows = await connection.ask(
+        (sql) => sql<{ sha256: string }[]>`
+          select sha256 from unnest(${[...hashes]}::text[]) as given(sha256)
+          where not exists (select 1 from images where id = 'sha256:' || sha256)
+            and not exists (
+              select 1 from jobs where result -> 'artifacts' @> jsonb_build_array(jsonb_build_object('sha256', sha256))
+            )`,
+      )
+      return rows.map(({ sha256 }) => sha256)
     },
 
     async nextDueMs({ places, kinds }) {

@@ -13,12 +13,13 @@ import { isDatabaseAway } from '../../catalog/jobs/connection.js'
 import type { JobLane, ShardLease } from '../../catalog/jobs/job.js'
 import type { CatalogPlaces } from '../../catalog/open-catalog.js'
 import type { Config } from '../../config.js'
+import { forgetOldJobs } from './forget-old-jobs.js'
 import { type ChildEnd, JobChild } from './job-child.js'
 import type { JobKind } from './job-kind.js'
 import { LeaseKeeper } from './lease-keeper.js'
 
 export interface JobWorkerOptions {
-  readonly catalog: Pick<Catalog, 'jobLeases' | 'jobParts' | 'places'>
+  readonly catalog: Pick<Catalog, 'blobs' | 'jobLeases' | 'jobParts' | 'places'>
   readonly config: Config
   /** What the processes open for themselves. */
   readonly places: CatalogPlaces
@@ -198,6 +199,7 @@ export function startJobWorker(options: JobWorkerOptions): JobWorker {
   }
 
   const tidied = tidy()
+  const forgetting = forgetOldJobs({ ...options, places: request.places, signal: closing.signal, complain })
   const running = (Object.entries(slots) as [JobLane, number][]).flatMap(([lane, n]) => Array.from({ length: n }, () => slot(lane)))
   return {
     get nRunning() {
@@ -205,7 +207,7 @@ export function startJobWorker(options: JobWorkerOptions): JobWorker {
     },
     async close() {
       closing.abort()
-      await Promise.all([...running, tidied])
+      await Promise.all([...running, tidied, forgetting])
       stopListening()
     },
   }

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import fs from 'node:fs/promises'
 import path from 'node:path'
+import sharp from 'sharp'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { Catalog } from '../../../src/catalog/catalog.js'
 import type { JobRecord } from '../../../src/catalog/jobs/job.js'
@@ -89,6 +90,43 @@ describe('a worker', () => {
     expect(await partFolders()).toEqual([unfinished.id])
     expect(await (await catalog.jobParts.ofJob(unfinished.id)).get(kept)).toBeDefined()
     await fs.rm(path.join(places.dataDir, 'parts', unfinished.id), { recursive: true })
+  })
+
+  test('forgets what has been over for as long as the configuration says, and keeps what anything else names', async () => {
+    const ids = async (...kinds: string[]) => Promise.all(kinds.map(async (kind) => (await make(kind, { nShards: 1, each: 1 })).id))
+    const [old, failed, recent, queued] = (await ids('sum', 'sum', 'sum', 'sum')) as [string, string, string, string]
+    const file = (sha256: string) => path.join(places.dataDir, 'blobs/sha256', sha256.slice(0, 2), sha256)
+    const picture = await sharp({ create: { width: 2, height: 2, channels: 3, background: 'red' } })
+      .png()
+      .toBuffer()
+    const image = await catalog.images.put(picture, { format: 'png', width: 2, height: 2 })
+    const [own, shared, fresh] = await catalog.blobs.putAll(['own', 'shared', 'fresh'].map((text) => Buffer.from(text)))
+    const aPicture = image.id.slice('sha256:'.length)
+    for (const sha256 of [own!, shared!, aPicture]) await fs.utimes(file(sha256), new Date(0), new Date(0))
+    const result = (...hashes: string[]) => ({ artifacts: hashes.map((sha256, n) => ({ name: `${n}.json`, bytes: 1, sha256 })) })
+    const over = (id: string, state: string, days: number, made: object) => catalog.prisma.$executeRaw`
+      update jobs set state = ${state}::job_state, result = ${JSON.stringify(made)}::jsonb,
+        finished_at = now() - ${days} * interval '1 day' where id = ${id}`
+    await over(old, 'succeeded', 31, result(own!, shared!, aPicture, fresh!))
+    await over(failed, 'failed', 31, {})
+    await over(recent, 'succeeded', 29, result(shared!))
+    const checkpoint = path.join(places.dataDir, 'jobs', failed)
+    await fs.mkdir(checkpoint, { recursive: true })
+    await fs.writeFile(path.join(checkpoint, 'checkpoint'), '')
+    await (await catalog.jobParts.ofJob(failed)).put(Buffer.from('a part'))
+
+    await work({ slots: { compute: 0, transfer: 0 } }).close()
+    expect(await catalog.jobs.get(old)).toBeDefined()
+    const config = { ...readConfig({}), dataDir: places.dataDir, keepJobsDays: 30 }
+    await work({ config, slots: { compute: 0, transfer: 0 } }).close()
+
+    const states = await Promise.all([old, failed, recent, queued].map(async (id) => (await catalog.jobs.get(id))?.state))
+    expect(states).toEqual([undefined, undefined, 'succeeded', 'queued'])
+    const kept = await Promise.all([own!, shared!, aPicture, fresh!].map(async (sha256) => (await catalog.blobs.get(sha256)) !== undefined))
+    expect(kept).toEqual([false, true, true, true])
+    await expect(fs.access(checkpoint)).rejects.toThrow()
+    expect(await partFolders()).toEqual([])
+    await catalog.jobs.cancel(queued)
   })
 
   test('says why a job was refused, and keeps the text of a bug for the log', async () => {
