@@ -41,9 +41,9 @@ export const compareImages = defineOperation({
   input: CompareImagesInputShape,
   output: CompareImagesShape,
   example: {
-    saes: ['emoji-clip.4-resid-post.topk-16-x8-all'],
-    a: { dataset: 'emoji', facets: { group: 'food-drink' }, sample: 100 },
-    b: { dataset: 'emoji', facets: { group: 'animals-nature' }, sample: 100 },
+    saes: ['emoji-clip.5-resid-post.topk-16-x8-all'],
+    a: { dataset: 'emoji-twemoji', class: 'animal-mammal' },
+    b: { dataset: 'emoji-twemoji', facets: { category: 'Flags' }, sample: 66 },
     check: true,
   },
 

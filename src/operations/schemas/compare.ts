@@ -45,7 +45,7 @@ export const ImageSet = Type.Union(
                 { type: 'array', minItems: 1, maxItems: 1000, items: { anyOf: [{ type: 'string' }, { type: 'number' }] } },
               ],
             },
-            description: 'Only those of which this is known: `{"group": "food-drink"}`; of several values, one of them.',
+            description: 'Only those of which this is known: `{"category": "Flags"}`; of several values, one of them.',
           }),
         ),
         class: Type.Optional(described<string>(Text, 'Only those of this class, by its name.')),
