@@ -18,7 +18,9 @@ import { checkRange, viewOf } from './heatmap.js'
 import { fixedLimits } from './limits.js'
 import { pictureFile } from './load-inputs.js'
 import { type Context, defineOperation } from './operation.js'
+import { resolveEdits } from './resolve-edits.js'
 import { FeatureOfSaeShape, rolloutFields } from './schemas/attention.js'
+import { Edits } from './schemas/edit.js'
 import { chosenRange, heatmapFields, styleOf } from './schemas/heatmap.js'
 import { ImageInput } from './schemas/image.js'
 import { ModelId } from './schemas/model.js'
@@ -70,6 +72,7 @@ const AttentionPictureInputShape = Type.Object(
         description: 'Pixels of the longer side of each heatmap; 448 for one, 112 for several, unless given.',
       }),
     ),
+    edits: Type.Optional(Edits),
     ...styleFields,
   },
   { title: 'AttentionPictureInput', additionalProperties: false },
@@ -98,6 +101,8 @@ export const attentionPicture = defineOperation({
     const sae = input.contributions && (await findDownloadedSae(context.catalog, input.contributions.sae))
     const problems = new Problems()
     const plan = planPicture({ input, model, contributions: sae && { ...input.contributions!, model, sae } }, problems)
+    const scope = { model: model.id, tower: model.description.vision, nInputs: 1, context, call }
+    const edited = await resolveEdits(input.edits ?? [], scope, problems)
     const file = problems.collect('image', () => pictureFile(context, input.image, 'image'))
     problems.throwIfAny()
 
@@ -107,7 +112,7 @@ export const attentionPicture = defineOperation({
     const panels = await panelsOf(context, {
       input,
       plan,
-      of: { model, pixels: stackPictures([picture]), chosen: plan.chosen, query: plan.query, call },
+      of: { model, pixels: stackPictures([picture]), chosen: plan.chosen, query: plan.query, edited, call },
     })
     const drawing = {
       kind: 'panels',
@@ -154,8 +159,8 @@ function planPicture({ input, model, contributions }: Asked, problems: Problems)
   const { config } = chosen
   checkRange(input, refuse)
   const belongs = {
-    heads: ['layers', 'heads', 'query', 'queryPatch'],
-    rollout: ['rollout', 'query', 'queryPatch'],
+    heads: ['layers', 'heads', 'query', 'queryPatch', 'edits'],
+    rollout: ['rollout', 'query', 'queryPatch', 'edits'],
     contributions: ['contributions', 'top'],
   } as const
   for (const field of new Set(Object.values(belongs).flat())) {

@@ -15,6 +15,7 @@ import { findDownloadedSae } from './find-feature.js'
 import { findModel } from './find-model.js'
 import { loadInputs } from './load-inputs.js'
 import { type Call, type Context, defineOperation } from './operation.js'
+import { type ResolvedEdits, resolveEdits } from './resolve-edits.js'
 import { type AttentionAnswer, type AttentionInput, AttentionInputShape, AttentionShape } from './schemas/attention.js'
 import { takeRows } from './select-rows.js'
 import { stackPictures } from './stack-pictures.js'
@@ -34,7 +35,11 @@ export const attention = defineOperation({
     const model = await findModel(context.catalog, input.model)
     const sae = input.contributions && (await findDownloadedSae(context.catalog, input.contributions.sae))
     const problems = new Problems()
-    const plan = planAttention(context, { input, model, call, contributions: sae && { ...input.contributions!, model, sae } }, problems)
+    const plan = await planAttention(
+      context,
+      { input, model, call, contributions: sae && { ...input.contributions!, model, sae } },
+      problems,
+    )
     problems.throwIfAny()
 
     const inputs = input.inputs ?? []
@@ -77,6 +82,7 @@ interface Plan {
   readonly chosen: ChosenHeads
   readonly withPatterns: boolean
   readonly contributions: ContributionsOf | undefined
+  readonly edited: ResolvedEdits
 }
 
 interface Asked {
@@ -87,7 +93,8 @@ interface Asked {
 }
 
 /** Everything that can be refused before any picture is decoded goes to `problems`. */
-function planAttention({ config: limits }: Context, { input, model, call, contributions }: Asked, problems: Problems): Plan {
+async function planAttention(context: Context, { input, model, call, contributions }: Asked, problems: Problems): Promise<Plan> {
+  const limits = context.config
   const refuse = (path: string, problem: string) => problems.add(path, new EngineError('INPUT_INVALID', { path, problem }))
   const chosen = chooseHeads(input, model, problems)
   const nInputs = input.inputs?.length ?? 0
@@ -98,6 +105,8 @@ function planAttention({ config: limits }: Context, { input, model, call, contri
   if (nInputs === 0 && needing.length > 0) refuse('inputs', `are missing: ${needing.join(' and ')} are of pictures`)
   if (nInputs === 0 && input.statistics && !input.dataset) refuse('inputs', 'are missing, and "dataset" too: statistics are of pictures')
   if (input.dataset && !input.statistics) refuse('dataset', 'goes with "statistics": true')
+  if (input.edits && input.dataset) refuse('edits', 'go with "inputs", not with "dataset"')
+  if (input.edits && input.contributions) refuse('edits', 'do not go with "contributions"')
   if (nInputs > limits.maxInputsPerRequest) {
     const about = { limit: 'inputs', given: nInputs, maximum: limits.maxInputsPerRequest, what: 'inputs', instead: 'Send fewer.' } as const
     problems.add('inputs', new RequestError('LIMIT_EXCEEDED', about))
@@ -121,7 +130,9 @@ function planAttention({ config: limits }: Context, { input, model, call, contri
       new RequestError('LIMIT_EXCEEDED', { limit, given, maximum: value, what: 'numbers in the answer', instead: binary }),
     )
   }
-  return { chosen, withPatterns, contributions }
+  const scope = { model: model.id, tower: model.description.vision, nInputs, context, call }
+  const edited = await resolveEdits(input.edits ?? [], scope, problems)
+  return { chosen, withPatterns, contributions, edited }
 }
 
 interface Running {
@@ -136,7 +147,7 @@ async function patternsOf({ host }: Context, { model, plan, pictures, call }: Om
   const { layers, heads, config } = plan.chosen
   const read = layers.map((layer) => `blocks.${layer}.attn.hook_pattern`)
   const inputs = { kind: 'pictures', pictures } as const
-  const { activations } = await host.run({ model: modelSource(model), inputs, read, edits: [] }, call.signal)
+  const { activations } = await host.run({ model: modelSource(model), inputs, read, ...plan.edited }, call.signal)
   const some = (pattern: Tensor<'float32'>) => (heads.length === config.nHeads ? pattern : takeRows(pattern, { axis: 1, indices: heads }))
   return Object.fromEntries(read.map((name) => [name, some(activations[name]!)]))
 }
@@ -145,9 +156,10 @@ async function patternsOf({ host }: Context, { model, plan, pictures, call }: Om
 async function sumsOf(context: Context, { input, model, plan, pictures, call }: Running): Promise<HeadSums> {
   const { host } = context
   const { layers, config, nWeights } = plan.chosen
+  const { edits, editSaes } = plan.edited
   const add = async (images: readonly Tensor<'float32'>[]) => {
-    const request = { pixels: stackPictures(images), layers, nWeights: layers.length * config.nHeads * nWeights }
-    return host.analyse('headSums', { model: modelSource(model), input: request }, call.signal)
+    const request = { pixels: stackPictures(images), layers, edits, nWeights: layers.length * config.nHeads * nWeights }
+    return host.analyse('headSums', { model: modelSource(model), saes: editSaes, input: request }, call.signal)
   }
   if (!input.dataset) return add(pictures)
   const files = await datasetPictures(context, { id: input.dataset.id, count: input.dataset.pictures ?? DEFAULT_PICTURES })
@@ -164,7 +176,8 @@ async function sumsOf(context: Context, { input, model, plan, pictures, call }: 
 async function rolloutOf({ host }: Context, { input, model, plan, pictures, call }: Running): Promise<Tensor<'float32'>> {
   const { nWeights, config } = plan.chosen
   const { heads = 'mean', discardRatio = 0, throughLayer = config.nLayers - 1 } = input.rollout!
-  const request = { pixels: stackPictures(pictures), heads, discardRatio, throughLayer, nWeights }
-  const { rollout } = await host.analyse('attentionRollout', { model: modelSource(model), input: request }, call.signal)
+  const { edits, editSaes } = plan.edited
+  const request = { pixels: stackPictures(pictures), heads, discardRatio, throughLayer, edits, nWeights }
+  const { rollout } = await host.analyse('attentionRollout', { model: modelSource(model), saes: editSaes, input: request }, call.signal)
   return rollout
 }

@@ -37,6 +37,8 @@ export const fixedLimits = {
   sweepScores: 20_000_000,
   /** Logits that a lens computes for one picture: hook points times tokens times labels. */
   lensLogits: 2 ** 26,
+  /** Pictures of a data set whose facets are read for one request. */
+  facetItems: 100_000,
   /** Pictures of a data set that heads are looked at over. */
   headPictures: 512,
   /** Weights of attention that one request holds: heads times positions squared. */

@@ -14,6 +14,7 @@ import { fixedLimits } from './limits.js'
 import { pictureFile } from './load-inputs.js'
 import { defineOperation } from './operation.js'
 import { DatasetId } from './schemas/dataset.js'
+import { Edits } from './schemas/edit.js'
 import { chosenRange, heatmapFields, styleOf } from './schemas/heatmap.js'
 import { ImageInput } from './schemas/image.js'
 import { labelFields } from './schemas/lens.js'
@@ -69,6 +70,7 @@ const LensPictureInputShape = Type.Object(
         description: `Pixels of the longer side of each layer's picture; ${DEFAULT_SIZE.heatmap} unless given, for emoji ${DEFAULT_SIZE.emoji}.`,
       }),
     ),
+    edits: Type.Optional(Edits),
     ...styleFields,
   },
   { title: 'LogitLensPictureInput', additionalProperties: false },
@@ -115,7 +117,7 @@ export const logitLensPicture = defineOperation({
   async run(context, input, call) {
     const model = await findModel(context.catalog, input.model)
     const problems = new Problems()
-    const plan = await planLens(context, input, model, problems)
+    const plan = await planLens(context, input, { model, nInputs: 1, call }, problems)
     checkPicture(input, plan, problems)
     const file = problems.collect('image', () => pictureFile(context, input.image, 'image'))
     problems.throwIfAny()

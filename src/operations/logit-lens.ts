@@ -13,6 +13,7 @@ import { type LensPlan, planLens, runLens } from './lens/run-lens.js'
 import { fixedLimits } from './limits.js'
 import { loadInputs } from './load-inputs.js'
 import { type Call, type Context, defineOperation } from './operation.js'
+import { Edits } from './schemas/edit.js'
 import { ImageInputs } from './schemas/image.js'
 import { type LensAnswer, LensShape, labelFields } from './schemas/lens.js'
 import { ModelId } from './schemas/model.js'
@@ -35,6 +36,7 @@ const LogitLensInputShape = Type.Object(
       }),
     ),
     logits: Type.Optional(Type.Boolean({ description: 'Whether all logits are answered; false unless given.' })),
+    edits: Type.Optional(Edits),
     encoding: Type.Optional(Encoding),
   },
   { title: 'LogitLensInput', additionalProperties: false },
@@ -60,7 +62,7 @@ export const logitLens = defineOperation({
   async run(context, input, call) {
     const model = await findModel(context.catalog, input.model)
     const problems = new Problems()
-    const plan = await planLens(context, input, model, problems)
+    const plan = await planLens(context, input, { model, nInputs: input.inputs.length, call }, problems)
     const hookPoint = plan.model.description.vision.hookPoints.find(({ name }) => name === plan.hookPoints[0])
     const selected =
       hookPoint &&

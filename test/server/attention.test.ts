@@ -74,6 +74,21 @@ describe('attention', () => {
     expect(chosen.statistics).toEqual([own.statistics[nHeads + 1]])
   })
 
+  test('looks at an edited run: scores set to 0 make heads broad, and rollout even', async () => {
+    const edits = [0, 1].map((layer) => ({ hookPoint: `blocks.${layer}.attn.hook_attn_scores`, op: 'zero' }))
+    const { statistics, patterns, rollout } = (await ask({ inputs: inputs(), edits, statistics: true, patterns: true, rollout: {} })).json()
+    const n = rollout.shape[2]
+    for (const head of statistics) {
+      expect(head.types).toEqual(['broad'])
+      expect(head.entropy).toBeCloseTo(Math.log(n), 4)
+    }
+    for (const weight of patterns['blocks.1.attn.hook_pattern'].data.flat(3)) expect(weight).toBeCloseTo(1 / n, 5)
+    expect(
+      new Set(rollout.data[0].flatMap((row: number[], at: number) => row.filter((_, key) => key !== at)).map((w: number) => w.toFixed(5)))
+        .size,
+    ).toBe(1)
+  })
+
   test('answers rollout, with rows that sum to 1', async () => {
     const { rollout } = (await ask({ inputs: inputs(), rollout: { heads: 'max', discardRatio: 0.3 } })).json()
     for (const row of rollout.data.flat()) expect(row.reduce((sum: number, weight: number) => sum + weight, 0)).toBeCloseTo(1, 4)
@@ -122,6 +137,8 @@ describe('attention', () => {
     ['a layer of rollout out of range', { rollout: { throughLayer: 9 } }, 'rollout.throughLayer'],
     ['a ratio of 1', { rollout: { discardRatio: 1 } }, 'rollout.discardRatio'],
     ['a data set without statistics', { dataset: { id: 'pictures' } }, 'dataset'],
+    ['edits of a data set', { statistics: true, dataset: { id: 'pictures' }, edits: [{ hookPoint: 'hook_embed', op: 'zero' }] }, 'edits'],
+    ['edits of contributions', { contributions: { sae, feature: 0 }, edits: [{ hookPoint: 'hook_embed', op: 'zero' }] }, 'edits'],
     ['an SAE that no head writes to', { contributions: { sae: atMlp, feature: 0 } }, 'contributions.sae'],
     ['a feature that there is not', { contributions: { sae, feature: 4000 } }, 'contributions.feature'],
     ['a position that there is not', { contributions: { sae, feature: 0, position: 400 } }, 'contributions.position'],

@@ -60,6 +60,22 @@ describe('the logit lens', () => {
     }
   })
 
+  test('looks at an edited run: at the last layer it says what forward says with the same edits', async () => {
+    const edits = [{ hookPoint: 'blocks.0.hook_resid_post', op: 'scale', strength: -1.5, positions: 'patches' }]
+    const lens = (await ask({ ...base(), edits, topK: 4 })).json()
+    const forward = (await post(server.app, '/v1/forward', { ...base(), edits, topK: 4, output: false })).json()
+    const plain = (await ask({ ...base(), topK: 4 })).json()
+    for (const [input, classes] of forward.classes.entries()) {
+      for (const [at, { label, logit }] of classes.entries()) {
+        expect(lens.classes[input].at(-1)[at].label).toBe(label)
+        expect(lens.classes[input].at(-1)[at].logit).toBeCloseTo(logit, 3)
+      }
+    }
+    expect(lens.classes).not.toEqual(plain.classes)
+    const wrong = await ask({ ...base(), edits: [{ ...edits[0], hookPoint: 'blocks.9.hook_resid_post' }] })
+    expect([wrong.statusCode, wrong.json().errors[0].path]).toEqual([400, 'edits[0].hookPoint'])
+  })
+
   test("reads a classifier's own classes, at any hook point of the residual stream and any positions", async () => {
     const body = {
       model: classifier,

@@ -14,10 +14,11 @@ import { GraphEditor } from '../graph/graph-editor.js'
 import { prune } from '../graph/prune.js'
 import { nPositions } from '../hook-points.js'
 import type { BuiltTower } from '../interventions/built-towers.js'
+import type { Edit } from '../interventions/edit.js'
 import { reshape, scaleBy, slice, sumOver } from '../models/tensor-ops.js'
 import { float32, type Tensor } from '../tensor.js'
 import type { Analysis } from './analysis.js'
-import { imageRuns } from './image-runs.js'
+import { editedRun } from './edited-run.js'
 
 export const headFusions = ['mean', 'max', 'min'] as const
 export type HeadFusion = (typeof headFusions)[number]
@@ -30,6 +31,8 @@ export interface RolloutInput {
   readonly discardRatio: number
   /** Up to this one, included. */
   readonly throughLayer: number
+  /** Of the run that is looked at; the bench's SAEs are those that they name. */
+  readonly edits?: readonly Edit[]
   /** Positions squared, so that `cost` knows. */
   readonly nWeights: number
 }
@@ -48,7 +51,8 @@ export const attentionRollout: Analysis<RolloutInput, Rollout> = {
     return { rows, bytes: 4 * nWeights * (3 * rows * (throughLayer + 1) + 2 * batch) }
   },
 
-  async run({ model, ready }, { pixels, heads, discardRatio, throughLayer }) {
+  async run(bench, { pixels, heads, discardRatio, throughLayer, edits = [] }) {
+    const { model, ready } = bench
     requireRatio(discardRatio)
     const { nLayers } = model.config
     if (throughLayer >= nLayers) {
@@ -59,14 +63,15 @@ export const attentionRollout: Analysis<RolloutInput, Rollout> = {
     }
     const n = nPositions(model.config)
     const count = throughLayer + 1
-    const fused = await ready(`fusedHeads ${heads} ${count}`, () => fusedGraph(model.build(new Set()), heads, count))
+    const run = editedRun(bench, edits, pixels.shape[0]!)
+    const fused = await ready(`fusedHeads ${heads} ${count} ${run.structure}`, () => fusedGraph(run.build(), heads, count))
     const mixed = await ready(`rollout ${count}`, () => rolloutGraph(count, n))
     const identity = identityMatrix(n)
     const batch = pixels.shape[0]!
     const rollout = new Float32Array(batch * n * n)
     let at = 0
-    for (const images of imageRuns(pixels, ROWS_PER_RUN)) {
-      const values = await fused.run({ pixels: images })
+    for (const portion of run.portions(pixels, ROWS_PER_RUN)) {
+      const values = await fused.run(portion)
       const weights = values['rollout.fused']!
       for (let from = 0; from < weights.data.length; from += n * n) discardSmallest(weights.data.subarray(from, from + n * n), discardRatio)
       const { data } = (await mixed.run({ fused: weights, identity })).rollout!

@@ -9,17 +9,20 @@ import { GraphEditor } from '../graph/graph-editor.js'
 import { prune } from '../graph/prune.js'
 import { nPositions, nPrefixTokens } from '../hook-points.js'
 import type { BuiltTower } from '../interventions/built-towers.js'
+import type { Edit } from '../interventions/edit.js'
 import type { VisionConfig } from '../models/model.js'
 import { slice } from '../models/tensor-ops.js'
 import { int64, scalar, type Tensor } from '../tensor.js'
 import type { Analysis } from './analysis.js'
-import { imageRuns } from './image-runs.js'
+import { editedRun } from './edited-run.js'
 
 export interface HeadSumsInput {
   /** `[batch, channel, height, width]`, preprocessed. */
   readonly pixels: Tensor<'float32'>
   /** Each once. */
   readonly layers: readonly number[]
+  /** Of the run that is looked at; the bench's SAEs are those that they name. */
+  readonly edits?: readonly Edit[]
   /** Heads times positions squared, of all these layers, so that `cost` knows. */
   readonly nWeights: number
 }
@@ -48,8 +51,10 @@ export const headSums: Analysis<HeadSumsInput, HeadSums> = {
     return { rows: Math.min(pixels.shape[0]!, 32), bytes: nWeights * (8 + 4 * 4) }
   },
 
-  async run({ model, ready }, { pixels, layers }) {
-    const program = await ready(`headSums ${layers.join()}`, () => headSumsGraph(model.build(new Set()), model.config, layers))
+  async run(bench, { pixels, layers, edits = [] }) {
+    const { model } = bench
+    const run = editedRun(bench, edits, pixels.shape[0]!)
+    const program = await bench.ready(`headSums ${layers.join()} ${run.structure}`, () => headSumsGraph(run.build(), model.config, layers))
     const n = nPositions(model.config)
     const nHeads = layers.length * model.config.nHeads
     let sums: HeadSums = {
@@ -60,10 +65,10 @@ export const headSums: Analysis<HeadSumsInput, HeadSums> = {
       largest: new Float64Array(nHeads * n),
       energy: new Float64Array(nHeads),
     }
-    for (const images of imageRuns(pixels, 32)) {
-      const values = await program.run({ pixels: images })
+    for (const portion of run.portions(pixels, 32)) {
+      const values = await program.run(portion)
       const part = Object.fromEntries(outputs.map((name) => [name, values[`heads.${name}`]!.data]))
-      sums = addHeadSums(sums, { nImages: images.shape[0]!, layers, ...part } as unknown as HeadSums)
+      sums = addHeadSums(sums, { nImages: portion.pixels.shape[0]!, layers, ...part } as unknown as HeadSums)
     }
     return sums
   },

@@ -5,11 +5,12 @@
  */
 
 import { EngineError } from '../errors.js'
+import type { Edit } from '../interventions/edit.js'
 import type { VisionConfig } from '../models/model.js'
 import { float32, int64, type Tensor } from '../tensor.js'
 import type { Analysis } from './analysis.js'
 import { arrangeLens, type LensPart, type LogitLensOutput } from './arrange-lens.js'
-import { imageRuns } from './image-runs.js'
+import { editedRun } from './edited-run.js'
 import { type LensStructure, lensGraph, lensInputs } from './lens-graph.js'
 import { nReadOut, poolsTokens } from './read-out.js'
 import { directionsInput, type Scoring } from './targets.js'
@@ -20,6 +21,8 @@ export interface LogitLensInput {
   readonly pixels: Tensor<'float32'>
   /** Of the residual stream, each once. */
   readonly hookPoints: readonly string[]
+  /** Of the run that is looked at; the bench's SAEs are those that they name. */
+  readonly edits?: readonly Edit[]
   /** Absent: the model's own classes. */
   readonly labels?: LensLabels
   /** How many of the most probable classes; fewer where there are not as many. */
@@ -62,14 +65,15 @@ export const logitLens: Analysis<LogitLensInput, LogitLensOutput> = {
     const { config } = bench.model
     requireResidual(bench, input.hookPoints)
     const { structure, feeds, nClasses } = prepare(config, input)
-    const program = await bench.ready(`logitLens ${JSON.stringify(structure)}`, () => {
-      return lensGraph(bench.model.build(new Set()), config, structure)
+    const run = editedRun(bench, input.edits ?? [], input.pixels.shape[0]!)
+    const program = await bench.ready(`logitLens ${JSON.stringify(structure)} ${run.structure}`, () => {
+      return lensGraph(run.build(), config, structure)
     })
     const parts: LensPart[] = []
-    for (const pixels of imageRuns(input.pixels, rowsPerRun(input.pixels.shape[0]!, input.nLogits))) {
-      const nRows = pixels.shape[0]!
+    for (const portion of run.portions(input.pixels, rowsPerRun(input.pixels.shape[0]!, input.nLogits))) {
+      const nRows = portion.pixels.shape[0]!
       const target = int64([nRows], Array<number>(nRows).fill(input.target ?? -1))
-      parts.push({ nRows, values: await program.run({ pixels, [lensInputs.target]: target, ...feeds }) })
+      parts.push({ nRows, values: await program.run({ ...portion, [lensInputs.target]: target, ...feeds }) })
     }
     const topK = Math.min(input.topK, nClasses)
     return arrangeLens(parts, { config, nLayers: input.hookPoints.length, nClasses, topK, withLogits: input.withLogits ?? false })

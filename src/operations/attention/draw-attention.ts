@@ -9,6 +9,7 @@ import type { PatchValues } from '../../engine/image/patch-values.js'
 import type { VisionConfig } from '../../engine/models/model.js'
 import type { Tensor } from '../../engine/tensor.js'
 import type { Call, Context } from '../operation.js'
+import type { ResolvedEdits } from '../resolve-edits.js'
 import type { ChosenHeads } from './plan-heads.js'
 
 export interface PanelsOf {
@@ -17,14 +18,15 @@ export interface PanelsOf {
   readonly chosen: ChosenHeads
   /** Whose row is shown; absent: the mean of all patches' rows. */
   readonly query: number | undefined
+  readonly edited: ResolvedEdits
   readonly call: Call
 }
 
 /** What the query attends to, of each chosen layer and head. */
-export async function headPanels({ host }: Context, { model, pixels, chosen, query, call }: PanelsOf): Promise<Panel[]> {
+export async function headPanels({ host }: Context, { model, pixels, chosen, query, edited, call }: PanelsOf): Promise<Panel[]> {
   const { layers, heads, config } = chosen
   const read = layers.map((layer) => `blocks.${layer}.attn.hook_pattern`)
-  const { activations } = await host.run({ model: modelSource(model), inputs: { kind: 'pixels', pixels }, read, edits: [] }, call.signal)
+  const { activations } = await host.run({ model: modelSource(model), inputs: { kind: 'pixels', pixels }, read, ...edited }, call.signal)
   const n = nPositions(config)
   return layers.flatMap((layer, place) =>
     heads.map((head) => {
@@ -42,11 +44,11 @@ export interface RolloutChoice {
 
 export async function rolloutPanel(
   { host }: Context,
-  { model, pixels, chosen, query, call }: PanelsOf,
+  { model, pixels, chosen, query, edited, call }: PanelsOf,
   choice: RolloutChoice,
 ): Promise<Panel[]> {
-  const input = { pixels, ...choice, nWeights: chosen.nWeights }
-  const { rollout } = await host.analyse('attentionRollout', { model: modelSource(model), input }, call.signal)
+  const input = { pixels, ...choice, edits: edited.edits, nWeights: chosen.nWeights }
+  const { rollout } = await host.analyse('attentionRollout', { model: modelSource(model), saes: edited.editSaes, input }, call.signal)
   const caption = `rollout, ${choice.heads}, L0-L${choice.throughLayer}`
   return [{ caption, patches: patchesOf(rowOf(rollout.data, query, chosen.config), chosen.config), ...framed(query, chosen.config) }]
 }

@@ -3,7 +3,9 @@
 import type { KnownDatasetItem } from '../../catalog/datasets.js'
 import { inWords } from '../../engine/datasets/facets.js'
 import { findDataset } from '../datasets.js'
+import { fixedLimits } from '../limits.js'
 import type { Context } from '../operation.js'
+import { tooManyItems } from './lens-labels.js'
 
 /** The one that comes with the demo. */
 export const EMOJI_DATASET = 'emoji-twemoji'
@@ -15,9 +17,10 @@ export interface EmojiPictures {
   ofName(name: string): string | undefined
 }
 
-/** @param dataset  absent: the demo's, where it is registered. @throws DATASET_UNKNOWN */
+/** @param dataset  absent: the demo's, where it is registered. @throws DATASET_UNKNOWN, LIMIT_EXCEEDED */
 export async function emojiPictures({ catalog }: Pick<Context, 'catalog'>, dataset?: string): Promise<EmojiPictures> {
-  if (dataset !== undefined) await findDataset(catalog, dataset)
+  const nItems = dataset === undefined ? 0 : (await findDataset(catalog, dataset)).nItems
+  if (nItems > fixedLimits.facetItems) throw tooManyItems(nItems)
   const [byCode, byName, byCaption] = [new Map<string, string>(), new Map<string, string>(), new Map<string, string>()]
   const setFirst = (map: Map<string, string>, key: string, image: string) => {
     if (!map.has(key)) map.set(key, image)

@@ -55,13 +55,29 @@ export async function chooseLabels(
   return none
 }
 
+/** Of a data set whose facets would all have to be read. */
+export function tooManyItems(given: number): RequestError {
+  const instead = 'Name the labels themselves, with "classify".'
+  return new RequestError('LIMIT_EXCEEDED', {
+    limit: 'facetItems',
+    given,
+    maximum: fixedLimits.facetItems,
+    what: 'pictures of the data set',
+    instead,
+  })
+}
+
 async function facetLabels(
   catalog: Context['catalog'],
   { dataset, facet, templates = ['{}'] }: NonNullable<LabelInput['facet']>,
   model: ModelRecord,
   problems: Problems,
 ): Promise<ChosenLabels | undefined> {
-  await findDataset(catalog, dataset)
+  const { nItems } = await findDataset(catalog, dataset)
+  if (nItems > fixedLimits.facetItems) {
+    problems.add('facet.dataset', tooManyItems(nItems))
+    return undefined
+  }
   const pictures = new Map<string, string | null>()
   const known = new Set<string>()
   for await (const { facets, imageId } of catalog.datasets.allItems(dataset)) {

@@ -11,6 +11,8 @@ import type { Tensor } from '../../engine/tensor.js'
 import { type Problems, RequestError } from '../errors.js'
 import { fixedLimits } from '../limits.js'
 import type { Call, Context } from '../operation.js'
+import { type ResolvedEdits, resolveEdits } from '../resolve-edits.js'
+import type { EditInput } from '../schemas/edit.js'
 import type { LabelInput } from '../schemas/lens.js'
 import { stackPictures } from '../stack-pictures.js'
 import { type ChosenLabels, chooseLabels, lensLabels, targetIndex } from './lens-labels.js'
@@ -22,10 +24,26 @@ export interface LensPlan {
   readonly labels: ChosenLabels
   readonly target: number | undefined
   readonly nLogits: number
+  readonly edited: ResolvedEdits
+}
+
+export interface LensRequest extends LabelInput {
+  readonly edits?: readonly EditInput[]
+}
+
+interface Asked {
+  readonly model: ModelRecord
+  readonly nInputs: number
+  readonly call: Call
 }
 
 /** Everything that can be refused before anything runs goes to `problems`, beside what is thrown. @throws DATASET_UNKNOWN */
-export async function planLens(context: Context, input: LabelInput, model: ModelRecord, problems: Problems): Promise<LensPlan> {
+export async function planLens(
+  context: Context,
+  input: LensRequest,
+  { model, nInputs, call }: Asked,
+  problems: Problems,
+): Promise<LensPlan> {
   const { vision } = model.description
   const config = vision.config as VisionConfig
   const hookPoints = residualPoints(input.hookPoints ?? ['blocks.*.hook_resid_post'], model, problems)
@@ -43,7 +61,8 @@ export async function planLens(context: Context, input: LabelInput, model: Model
     const instead = 'Choose fewer "hookPoints" or fewer labels.'
     problems.add('hookPoints', new RequestError('LIMIT_EXCEEDED', { limit: 'lensLogits', given: nLogits, maximum, what, instead }))
   }
-  return { model, config, hookPoints, labels, target, nLogits }
+  const edited = await resolveEdits(input.edits ?? [], { model: model.id, tower: vision, nInputs, context, call }, problems)
+  return { model, config, hookPoints, labels, target, nLogits, edited }
 }
 
 function residualPoints(patterns: readonly string[], model: ModelRecord, problems: Problems): string[] {
@@ -64,19 +83,24 @@ export interface LensRun {
 }
 
 export async function runLens(context: Context, plan: LensPlan, { pictures, topK, withLogits = false }: LensRun, call: Call) {
-  const { model, hookPoints, labels: chosen, target, nLogits } = plan
+  const { model, hookPoints, labels: chosen, target, nLogits, edited } = plan
   const labels = await lensLabels(context, chosen, model, call)
   const started = performance.now()
   const input = {
     pixels: stackPictures(pictures),
     hookPoints,
+    edits: edited.edits,
     topK,
     withLogits,
     nLogits,
     ...(labels && { labels }),
     ...(target !== undefined && { target }),
   }
-  const output: LogitLensOutput = await context.host.analyse('logitLens', { model: modelSource(model), input }, call.signal)
+  const output: LogitLensOutput = await context.host.analyse(
+    'logitLens',
+    { model: modelSource(model), saes: edited.editSaes, input },
+    call.signal,
+  )
   call.timing('run', performance.now() - started)
   return output
 }

@@ -5,6 +5,7 @@ import { headFusions } from '../../engine/analyses/attention-rollout.js'
 import { headTypes } from '../../engine/analyses/head-statistics.js'
 import { fixedLimits } from '../limits.js'
 import { DatasetId } from './dataset.js'
+import { Edits } from './edit.js'
 import { ImageInputs } from './image.js'
 import { ModelId } from './model.js'
 import { SaeId } from './sae.js'
@@ -68,6 +69,12 @@ export const AttentionInputShape = Type.Object(
       Type.Unsafe<Static<typeof FeatureOfSaeShape>>({
         ...FeatureOfSaeShape,
         description: 'A feature, whose pre-activation is taken apart into what heads wrote, by the position that they took it from.',
+      }),
+    ),
+    edits: Type.Optional(
+      Type.Unsafe<Static<typeof Edits>>({
+        ...Edits,
+        description: 'Of the run whose attention is answered. Not of contributions, and not with `dataset`.',
       }),
     ),
     topK: Type.Optional(

@@ -2,8 +2,9 @@ import { describe, expect, test } from 'vitest'
 import { isResidual, type LensLabels, type LogitLensInput, logitLens, logitsOfImage } from '../../../src/engine/analyses/logit-lens.js'
 import { poolsTokens } from '../../../src/engine/analyses/read-out.js'
 import { scoringOf } from '../../../src/engine/analyses/targets.js'
+import { nPositions } from '../../../src/engine/hook-points.js'
 import { createRandom } from '../../../src/engine/random.js'
-import { float32, type Tensor } from '../../../src/engine/tensor.js'
+import { elementCount, float32, type Tensor } from '../../../src/engine/tensor.js'
 import { onnxruntime, reference, referenceFloat64 } from '../each-backend.js'
 import '../close-tensor.js'
 import { expectedOf, fixtureNames } from '../models/fixtures.js'
@@ -185,6 +186,54 @@ const plainLabels = (bench: GoldenBench): LensLabels => ({
   ...randomLabels(bench, 4),
   scoring: { normalized: false, scale: 1 },
   bias: 0,
+})
+
+describe('of an edited run', async () => {
+  const backend = await reference.create()
+  const hookPoint = 'blocks.0.hook_resid_post'
+
+  test('it is that of the plain run where edits change nothing, and another where they do, from there on', async () => {
+    const bench = await goldenBench(backend, 'hf-clip')
+    const plain = await logitLens.run(bench, inputOf(bench, { withLogits: true }))
+    const same = await logitLens.run(bench, inputOf(bench, { withLogits: true, edits: [{ hookPoint, op: 'scale', strength: 1 }] }))
+    expect(same.tokens.logits).toBeCloseTensor(plain.tokens.logits!)
+    const input = inputOf(bench, { withLogits: true, edits: [{ hookPoint, op: 'scale', strength: -2, positions: [1] }] })
+    const edited = await logitLens.run(bench, input)
+    const [batch, nLayers, nTokens, nClasses] = plain.tokens.logits!.shape as [number, number, number, number]
+    for (let row = 0; row < batch * nLayers * nTokens; row++) {
+      const [layer, token] = [Math.floor(row / nTokens) % nLayers, row % nTokens]
+      const of = ({ tokens }: typeof plain) => Array.from(tokens.logits!.data.subarray(row * nClasses, (row + 1) * nClasses))
+      const name = input.hookPoints[layer]!
+      const isOther = token !== 1 && [hookPoint, 'blocks.1.hook_resid_pre'].includes(name)
+      if (layer < input.hookPoints.indexOf(hookPoint) || isOther) expect(of(edited)).toEqual(of(plain))
+      else expect(of(edited)).not.toEqual(of(plain))
+    }
+  })
+
+  test('edits that relate images to each other see all of them, however few run at once', async () => {
+    const bench = await goldenBench(backend, 'hf-clip')
+    const input = inputOf(bench, {
+      edits: [
+        { hookPoint, op: 'mean' },
+        { hookPoint: 'blocks.1.attn.hook_z', op: 'patch', source: { input: 0 } },
+      ],
+    })
+    const whole = await logitLens.run(bench, input)
+    const portioned = await logitLens.run(bench, { ...input, nLogits: 2 ** 24 })
+    expect(portioned.tokens.topLogits).toBeCloseTensor(whole.tokens.topLogits)
+  })
+
+  test('numbers of an edit go with their image', async () => {
+    const bench = await goldenBench(backend, 'hf-clip')
+    const [batch] = bench.pixels.shape as [number]
+    const { dModel } = bench.model.config
+    const shape = [batch, nPositions(bench.model.config), dModel]
+    const values = { shape, data: Float32Array.from({ length: elementCount(shape) }, (_, at) => Math.sin(at)) }
+    const input = inputOf(bench, { edits: [{ hookPoint, op: 'patch', source: { values } }] })
+    const whole = await logitLens.run(bench, input)
+    const portioned = await logitLens.run(bench, { ...input, nLogits: 2 ** 24 })
+    expect(portioned.tokens.topLogits).toBeCloseTensor(whole.tokens.topLogits)
+  })
 })
 
 describe('refused', async () => {
