@@ -6,7 +6,7 @@
 import { EngineError } from '../errors.js'
 import { bytesSource } from '../io/byte-source.js'
 import { joinChunks } from '../io/named-tensors.js'
-import { invalidFile } from '../io/refusals.js'
+import { damaged, invalidFile } from '../io/refusals.js'
 import { readSafetensor, readSafetensorsHeader, safetensorsChunks } from '../io/safetensors.js'
 import { type Tensor, tensor } from '../tensor.js'
 import type { TokenKind } from './feature-record.js'
@@ -122,6 +122,14 @@ export function evaluationToBytes(shard: EvaluationShard): Uint8Array {
 
 /** @throws FILE_INVALID */
 export async function evaluationFromBytes(bytes: Uint8Array): Promise<EvaluationShard> {
+  try {
+    return await readEvaluation(bytes)
+  } catch (error) {
+    throw damaged(FILE, error)
+  }
+}
+
+async function readEvaluation(bytes: Uint8Array): Promise<EvaluationShard> {
   const source = bytesSource(bytes)
   const header = await readSafetensorsHeader(source, FILE)
   if (header.metadata.get('format') !== 'refract-evaluation-1') throw invalidFile(FILE, 'is not one that this version wrote.')

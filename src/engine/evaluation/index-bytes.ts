@@ -2,7 +2,7 @@
 
 import { bytesSource } from '../io/byte-source.js'
 import { joinChunks } from '../io/named-tensors.js'
-import { invalidFile } from '../io/refusals.js'
+import { damaged, invalidFile } from '../io/refusals.js'
 import { readSafetensor, readSafetensorsHeader, safetensorsChunks } from '../io/safetensors.js'
 import { type Tensor, tensor } from '../tensor.js'
 import type { ExactSums } from './exact-sums.js'
@@ -63,28 +63,41 @@ function asTensor(data: Arrays[string]): Tensor {
 
 /** @throws FILE_INVALID */
 export async function indexFromBytes(bytes: Uint8Array): Promise<IndexShard> {
+  try {
+    return await readIndex(bytes)
+  } catch (error) {
+    throw damaged(FILE, error)
+  }
+}
+
+async function readIndex(bytes: Uint8Array): Promise<IndexShard> {
   const source = bytesSource(bytes)
   const header = await readSafetensorsHeader(source, FILE)
   if (header.metadata.get('format') !== FORMAT) throw invalidFile(FILE, 'is not one that this version wrote.')
   const plan = JSON.parse(header.metadata.get('plan') ?? '{}') as IndexPlan
   const arrays: Arrays = {}
   for (const name of header.entries.keys()) arrays[name] = (await readSafetensor(source, header, name)).data as Arrays[string]
-  const float64 = (name: string) => arrays[name] as Float64Array
+  const array = <A extends Arrays[string]>(name: string): A => {
+    const found = arrays[name]
+    if (!found) throw invalidFile(FILE, `has no ${name}.`)
+    return found as A
+  }
+  const float64 = (name: string) => array<Float64Array>(name)
   const sums = (name: string): ExactSums => ({ whole: float64(`${name}.whole`), fraction: float64(`${name}.fraction`) })
   const list = (kind: string, name: (typeof lists)[number]): RankedItems => {
-    const column = (of: string) => arrays[`${kind}.${name}.${of}`]
-    const scores = column('scores')
+    const column = <A extends Arrays[string]>(of: string) => array<A>(`${kind}.${name}.${of}`)
+    const scores = arrays[`${kind}.${name}.scores`]
     return {
       k: plan.examples[name],
-      keys: column('keys') as Float32Array,
-      items: column('items') as Int32Array,
-      positions: column('positions') as Int32Array,
+      keys: column('keys'),
+      items: column('items'),
+      positions: column('positions'),
       ...(scores && { scores: scores as Float32Array }),
     }
   }
   const statistics = (kind: string): KindStatistics => ({
     counts: float64(`${kind}.counts`),
-    max: arrays[`${kind}.max`] as Float32Array,
+    max: array(`${kind}.max`),
     sums: sums(`${kind}.sums`),
     squares: sums(`${kind}.squares`),
     top: list(kind, 'top'),
@@ -107,11 +120,11 @@ export async function indexFromBytes(bytes: Uint8Array): Promise<IndexShard> {
     nPictures: Number(header.metadata.get('nPictures')),
     kinds: Object.fromEntries((Object.keys(plan.tokens) as TokenKind[]).map((kind) => [kind, statistics(kind)])),
     pictureCounts: float64('pictureCounts'),
-    minScore: arrays.minScore as Float32Array,
-    maxScore: arrays.maxScore as Float32Array,
-    histogram: arrays.histogram as Int32Array,
-    pictureHistogram: arrays.pictureHistogram as Int32Array,
-    coactive: readCoactive(float64('coactive.tokens'), arrays['coactive.latents'] as Int32Array),
+    minScore: array('minScore'),
+    maxScore: array('maxScore'),
+    histogram: array('histogram'),
+    pictureHistogram: array('pictureHistogram'),
+    coactive: readCoactive(float64('coactive.tokens'), array('coactive.latents')),
     ...(embeddings && { embeddings }),
   }
 }

@@ -10,6 +10,11 @@ export function invalidFile(file: string, problem: string): EngineError<'FILE_IN
   return new EngineError('FILE_INVALID', { file, problem })
 }
 
+/** Of a file that only this program writes: what its reader stumbles over is damage. */
+export function damaged(file: string, error: unknown): EngineError {
+  return error instanceof EngineError ? error : invalidFile(file, 'is damaged.')
+}
+
 /** A name taken from a file, quoted, without control characters and never long: it may have been made to be printed. */
 export function quoted(name: string): string {
   return JSON.stringify(name.length > maxNameLength ? `${name.slice(0, maxNameLength)}…` : name)

@@ -102,6 +102,9 @@ describe('shards', () => {
   test('come back from their bytes as they were', async () => {
     const shard = mergeEvaluations(single[2]!, single[0]!)
     const read = await evaluationFromBytes(evaluationToBytes(shard))
+    const spoilt = Buffer.from(evaluationToBytes(shard))
+    spoilt.write('<', spoilt.indexOf('"plan":"{') + '"plan":"'.length)
+    await expect(evaluationFromBytes(spoilt)).rejects.toMatchObject({ code: 'FILE_INVALID' })
     expect(finishEvaluation(read)).toEqual(finishEvaluation(shard))
     expect(Buffer.compare(evaluationToBytes(read), evaluationToBytes(shard))).toBe(0)
   })

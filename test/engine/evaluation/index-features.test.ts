@@ -202,6 +202,10 @@ describe('shards of an index', () => {
       const bytes = indexToBytes(shard)
       expect(Buffer.compare(indexToBytes(await indexFromBytes(bytes)), bytes)).toBe(0)
     }
+    const [shard] = Object.values(await add(indexer, batches()))
+    const spoilt = Buffer.from(indexToBytes(shard!))
+    spoilt.write('<', spoilt.indexOf('"plan":"{') + '"plan":"'.length)
+    await expect(indexFromBytes(spoilt)).rejects.toMatchObject({ code: 'FILE_INVALID' })
     await expect(indexFromBytes(new Uint8Array(64))).rejects.toMatchObject({ code: 'FILE_INVALID' })
   })
 

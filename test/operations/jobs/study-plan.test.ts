@@ -54,6 +54,18 @@ test('a part comes back from its bytes as it was', () => {
   )
 })
 
+test('a part that is damaged is refused', () => {
+  const shard = { saes: [0, 2], batches: [3, 9] } as const
+  const of = { datasetHash: 'a', modelSha256: 'b', saeSha256: {} }
+  const bytes = Buffer.from(partToBytes({ shard, of, backend: 'b', codeVersion: '1', files: [Uint8Array.of(1, 2)] }))
+  const spoilt = Buffer.from(bytes)
+  spoilt.write('<', 4)
+  const longer = Buffer.concat([bytes, Buffer.of(0)])
+  for (const each of [spoilt, longer, bytes.subarray(0, -1), bytes.subarray(0, 9), bytes.subarray(0, 2)]) {
+    expect(() => partFromBytes(each)).toThrow(expect.objectContaining({ code: 'FILE_INVALID' }))
+  }
+})
+
 const about = {
   ...{ model: 'm', dataset: { id: 'd', hash: 'h' }, nPictures: 3, nBatches: 1, batchSize: 3, seed: 0 },
   ...{ dtype: 'float32', backend: 'b', codeVersion: '1', measuredAt: null },

@@ -5,6 +5,7 @@
 
 import { isDeepStrictEqual } from 'node:util'
 import { EngineError } from '../../../engine/errors.js'
+import { damaged, invalidFile } from '../../../engine/io/refusals.js'
 import type { StudyShard } from './study-plan.js'
 
 /** What must be the same in all shards, or they are not of the same thing. */
@@ -34,7 +35,16 @@ export function partToBytes({ files, ...header }: Part): Uint8Array {
   return Buffer.concat([length, json, ...files])
 }
 
+/** @throws FILE_INVALID */
 export function partFromBytes(bytes: Uint8Array): Part {
+  try {
+    return readPart(bytes)
+  } catch (error) {
+    throw damaged('the result of a shard', error)
+  }
+}
+
+function readPart(bytes: Uint8Array): Part {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const start = LENGTH_BYTES + buffer.readUInt32LE(0)
   const { lengths, ...header } = JSON.parse(buffer.toString('utf8', LENGTH_BYTES, start)) as PartHeader & { lengths: readonly number[] }
@@ -43,6 +53,7 @@ export function partFromBytes(bytes: Uint8Array): Part {
     from += length
     return bytes.subarray(from - length, from)
   })
+  if (from !== bytes.byteLength) throw invalidFile('the result of a shard', `has ${bytes.byteLength} bytes and says that it has ${from}.`)
   return { ...header, files }
 }
 
