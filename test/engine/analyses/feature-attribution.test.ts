@@ -219,6 +219,9 @@ describe('feature attribution', () => {
       /saes\[1\]: writes to blocks.0.hook_resid_post, as saes\[0\] does/,
     )
     await expect(attribute([at('blocks.0.attn.hook_z', { flattensHeads: true })])).rejects.toThrow(/features are attributed where/)
+    await expect(attribute([at('hook_full_embed')])).rejects.toThrow(/after hook_full_embed/)
+    const backwards = transcoder(0, { hookPoint: 'blocks.1.hook_resid_post' })
+    await expect(attribute([backwards])).rejects.toThrow(/reads blocks.1.hook_resid_post, which comes after blocks.0.hook_mlp_out/)
     await expect(attribute([base], { target: { sae: 0, index: 20, position: 0 } })).rejects.toThrow(/features 0 to 19/)
     await expect(attribute([base], { target: { sae: 0, index: 0, position: 6 } })).rejects.toThrow(/positions are 0 to 5/)
     await expect(attribute([base], { config: { ...visionConfig, pooling: 'none' } })).rejects.toThrow(/does not pool/)

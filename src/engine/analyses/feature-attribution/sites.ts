@@ -1,6 +1,6 @@
 /** Where SAEs stand in the graph that is attributed: the value that each stands for is its features, what they leave out, and constants. */
 
-import { EngineError, type Problem } from '../../errors.js'
+import { EngineError } from '../../errors.js'
 import type { GraphBuilder } from '../../graph/builder.js'
 import type { MakeEdit } from '../../graph/edit.js'
 import type { HookPointInfo } from '../../models/model.js'
@@ -43,25 +43,36 @@ export const siteNames = (index: number) => ({
 
 const tokenAxes = ['batch,pos,dModel', 'batch,pos,dMlp']
 
-/** In the order of the SAEs. @throws SAE_MISFIT, INPUT_INVALID */
+/** Tokens themselves are nodes up to here; SAEs stand after it. */
+const LAST_EMBEDDING = 'hook_full_embed'
+
+/** In the order of the SAEs. @throws INPUT_INVALID naming every one that cannot stand where it does */
 export function sitesOf(saes: readonly SaeConfig[], hookPoints: readonly HookPointInfo[]): Site[] {
-  const problems = saes.flatMap((sae, index): Problem[] => {
-    const path = `saes[${index}]`
-    const hookPoint = writtenBy(sae)
-    const other = saes.findIndex((each) => writtenBy(each) === hookPoint)
-    if (other < index) return [{ path, message: `writes to ${hookPoint}, as saes[${other}] does; name one of them` }]
-    const axes = hookPoints.find(({ name }) => name === hookPoint)?.axes.join()
-    if (sae.headIndex === undefined && !sae.flattensHeads && axes !== undefined && tokenAxes.includes(axes)) return []
-    return [
-      {
-        path,
-        message: `writes to ${hookPoint}; features are attributed where tokens are vectors: the residual stream, what attention or an MLP writes`,
-      },
-    ]
+  const problems = saes.flatMap((sae, index) => {
+    const problem = problemOf(sae, hookPoints) ?? twice(saes, index)
+    return problem === undefined ? [] : [{ path: `saes[${index}]`, message: problem }]
   })
   const [first] = problems
   if (first) throw new EngineError('INPUT_INVALID', { path: first.path, problem: first.message }, problems)
   return saes.map((sae, index) => ({ index, sae, hookPoint: writtenBy(sae) }))
+}
+
+function problemOf(sae: SaeConfig, hookPoints: readonly HookPointInfo[]): string | undefined {
+  const written = writtenBy(sae)
+  const placeOf = (hookPoint: string) => hookPoints.findIndex(({ name }) => name === hookPoint)
+  const holdsTokens = (hookPoint: string) => tokenAxes.includes(hookPoints[placeOf(hookPoint)]?.axes.join() ?? '')
+  const isPlain = sae.headIndex === undefined && !sae.flattensHeads
+  if (!isPlain || !holdsTokens(written) || !holdsTokens(sae.hookPoint) || placeOf(written) <= placeOf(LAST_EMBEDDING)) {
+    return `writes to ${written}; features are attributed where tokens are vectors, after ${LAST_EMBEDDING}: the residual stream, what attention or an MLP writes`
+  }
+  if (placeOf(sae.hookPoint) > placeOf(written)) return `reads ${sae.hookPoint}, which comes after ${written}, where it writes`
+  return undefined
+}
+
+function twice(saes: readonly SaeConfig[], index: number): string | undefined {
+  const hookPoint = writtenBy(saes[index]!)
+  const other = saes.findIndex((each) => writtenBy(each) === hookPoint)
+  return other < index ? `writes to ${hookPoint}, as saes[${other}] does; name one of them` : undefined
 }
 
 const saeSite = ({ index }: Site): SaeSite => ({ prefix: saePrefix(index), hooks: `site[${index}]/`, axes: ['batch', 'pos', 'dModel'] })
