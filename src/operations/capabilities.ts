@@ -27,6 +27,10 @@ export const capabilities = defineOperation({
           state: Type.String({ description: '`ready` when it takes work.' }),
           backend: Type.String(),
           device: Type.String(),
+          passedOver: Type.Array(
+            Type.Object({ device: Type.String(), why: Type.String() }, { title: 'PassedOverDevice', additionalProperties: false }),
+            { description: 'Devices that `REFRACT_DEVICE=auto` would have taken rather, and why it did not.' },
+          ),
           queueLength: Type.Integer(),
           queueLimit: Type.Integer(),
           restarts: Type.Integer({ description: 'How often the engine died and was started again.' }),
@@ -75,11 +79,11 @@ export const capabilities = defineOperation({
   ),
 
   async run({ host, config }) {
-    const { state, backend, device, queueLength, queueLimit, restarts, memory, models, saes, programs } = host.status()
+    const { state, backend, device, passedOver, queueLength, queueLimit, restarts, memory, models, saes, programs } = host.status()
     return {
       version,
       runtime: `node ${process.versions.node} on ${process.platform}-${process.arch}`,
-      engine: { state, backend, device, queueLength, queueLimit, restarts },
+      engine: { state, backend, device, passedOver: [...passedOver], queueLength, queueLimit, restarts },
       memory: { budgetBytes: memory.budgetBytes, usedBytes: memory.usedBytes },
       models: models.map(loaded),
       saes: saes.map(loaded),

@@ -19,6 +19,7 @@ const onnxRuntime: Create = (options) => createOnnxRuntimeBackend(options)
 /** By what stands before the colon. */
 const devices: Record<string, Create> = {
   cpu: onnxRuntime,
+  cuda: onnxRuntime,
   /** Named only: what WebGPU finds may be a driver that computes on the CPU, many times slower than the CPU by itself. */
   webgpu: onnxRuntime,
   coreml: onnxRuntime,
@@ -30,7 +31,7 @@ const devices: Record<string, Create> = {
 }
 
 /** Best first. */
-const automatic = ['cpu']
+const automatic = ['cuda', 'cpu']
 
 export interface Choice {
   readonly backend: Backend

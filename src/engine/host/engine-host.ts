@@ -150,6 +150,7 @@ function status({ supervisor, dispatcher, memory, budget, images, pictures }: Pa
     state: supervisor.state,
     backend: supervisor.info?.backend ?? '',
     device: supervisor.info?.device ?? '',
+    passedOver: supervisor.info?.passedOver ?? [],
     queueLength: dispatcher.queueLength,
     queueLimit: dispatcher.queueLimit,
     restarts: supervisor.restarts,

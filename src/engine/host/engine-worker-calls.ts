@@ -10,7 +10,7 @@ import type { ModelDescription, TowerName } from '../models/model.js'
 import type { SaeDescription } from '../saes/load-sae.js'
 import type { Tensor } from '../tensor.js'
 import type { RowSize } from './analysis-bytes.js'
-import type { Codes, ModelSource, RunInputs, SaeRead, SaeSource } from './host.js'
+import type { Codes, HostStatus, ModelSource, RunInputs, SaeRead, SaeSource } from './host.js'
 import type { toWire } from './remote.js'
 
 export interface EngineOptions {
@@ -22,6 +22,8 @@ export interface EngineOptions {
 export interface EngineInfo {
   readonly backend: string
   readonly device: string
+  /** What `auto` would have taken rather, and why it did not. */
+  readonly passedOver: HostStatus['passedOver']
 }
 
 /** What determines a structure: a run without its pixels and texts. */

@@ -3,7 +3,7 @@
  */
 
 import { invariant } from '../errors.js'
-import { chooseBackend } from './choose-backend.js'
+import { choose } from './choose-backend.js'
 import { Engine } from './engine.js'
 import type { EngineWorker } from './engine-worker-calls.js'
 import { answerCalls } from './remote.js'
@@ -19,10 +19,10 @@ function engine(): Engine {
 
 answerCalls<EngineWorker>(threadPort(), {
   async start(options) {
-    const backend = await chooseBackend(options)
+    const { backend, passedOver } = await choose(options)
     await warmUp(backend)
     started = new Engine(backend)
-    return { backend: backend.name, device: backend.device }
+    return { backend: backend.name, device: backend.device, passedOver }
   },
   inspect: async (source) => engine().inspect(source),
   load: async (source) => engine().load(source),

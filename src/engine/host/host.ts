@@ -143,6 +143,8 @@ export interface HostStatus {
   readonly state: 'starting' | 'ready' | 'restarting' | 'unhealthy' | 'closed'
   readonly backend: string
   readonly device: string
+  /** What `auto` would have taken rather, and why it did not. */
+  readonly passedOver: readonly { readonly device: string; readonly why: string }[]
   readonly queueLength: number
   readonly queueLimit: number
   readonly restarts: number

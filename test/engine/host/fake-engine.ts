@@ -63,7 +63,7 @@ export class FakeEngine implements EngineWorker {
   }
 
   async start() {
-    return { backend: 'fake', device: 'fake' }
+    return { backend: 'fake', device: 'fake', passedOver: [] }
   }
 
   async inspect(source: ModelSource): Promise<ModelDescription> {

@@ -17,6 +17,7 @@ import { toOnnx } from '../../graph/to-onnx.js'
 import { validate } from '../../graph/validate.js'
 import { writeOutOwn } from '../../graph/write-out.js'
 import type { Backend, CompileOptions } from '../backend.js'
+import { BakedBudget, BakedSessions } from './baked-sessions.js'
 import { CombinedWeights } from './combined-weights.js'
 import { DeviceMoves } from './device-moves.js'
 import { DeviceWeights } from './device-weights.js'
@@ -26,21 +27,37 @@ import type { FeedableWeights } from './feedable-weights.js'
 import { divide } from './host-nodes.js'
 import { HostWeights } from './host-weights.js'
 import { OnnxRuntimeProgram } from './program.js'
-import { Sessions } from './sessions.js'
+import { FedSessions } from './sessions.js'
 
 export interface OnnxRuntimeOptions {
   /** Default `cpu`. */
   readonly device?: string
   /** Threads that one operator is split over. Default: the machine's. */
   readonly intraOpThreads?: number
+  /** Where sessions hold the weights: how many bytes of them, over all programs. Default 8 GiB. */
+  readonly sessionBytes?: number
 }
 
+const SESSION_BYTES = 8 * 2 ** 30
+
 /** @throws DEVICE_UNAVAILABLE with what is available */
-export async function createOnnxRuntimeBackend({
-  device = 'cpu',
-  intraOpThreads = availableParallelism(),
-}: OnnxRuntimeOptions = {}): Promise<Backend> {
+export async function createOnnxRuntimeBackend({ device = 'cpu', ...options }: OnnxRuntimeOptions = {}): Promise<Backend> {
   const { provider, index } = providerOf(device)
+  const missing = provider.missing?.()
+  if (missing !== undefined) throw new EngineError('DEVICE_UNAVAILABLE', { device, why: missing, available: withoutMissing() })
+  return onProvider(provider, { ...options, device, index })
+}
+
+/** @throws DEVICE_UNAVAILABLE when ONNX Runtime does not load */
+export async function onProvider(
+  provider: ExecutionProvider,
+  {
+    device,
+    index = 0,
+    intraOpThreads = availableParallelism(),
+    sessionBytes = SESSION_BYTES,
+  }: OnnxRuntimeOptions & { device: string; index?: number },
+): Promise<Backend> {
   // Loaded here and not above: it is a large native library, and a program may use another backend.
   const ort = await import('onnxruntime-node').catch((error: unknown) => {
     throw new EngineError('DEVICE_UNAVAILABLE', { device, why: `onnxruntime-node does not load (${String(error)})`, available: [] })
@@ -50,6 +67,7 @@ export async function createOnnxRuntimeBackend({
   const executionProvider = provider.options(index)
   const keepsOnDevice = provider.memory === 'device'
   const moves = new DeviceMoves(ort, sessionOptions(executionProvider, { intraOpThreads, workspace: 'freed' }))
+  const budget = new BakedBudget(sessionBytes)
 
   return {
     name: 'onnxruntime',
@@ -60,17 +78,25 @@ export async function createOnnxRuntimeBackend({
       const { inSession, hostNodes } = keepsOnDevice ? { inSession: writeOutOwn(graph), hostNodes: [] } : divide(graph)
       const shared = { ort, graph, hostNodes, keepsOnDevice, isResident }
       if (inSession === undefined) return new OnnxRuntimeProgram({ ...shared, bytes: estimateBytes(graph, 0) })
-      const model = toOnnx(inSession, inSession === graph ? { types } : {})
-      const sessions = new Sessions((stays) => {
-        const locations = Object.fromEntries(
-          inSession.outputs.map((output) => [output, stays.includes(output) ? 'gpu-buffer' : 'cpu'] as const),
-        )
-        const own = stays.length > 0 ? { ...options, preferredOutputLocation: locations } : options
-        return ort.InferenceSession.create(model, own).catch((error: unknown) => {
+      const create = (model: Uint8Array, own: Ort.InferenceSession.SessionOptions = options) =>
+        ort.InferenceSession.create(model, own).catch((error: unknown) => {
           throw backendFailure(error, `compiling "${graph.name}"`)
         })
+      const described = inSession === graph ? { types } : {}
+      const model = toOnnx(inSession, described)
+      const fed = new FedSessions(inSession, (stays) => {
+        const locations = inSession.outputs.map((output) => [output, stays.includes(output) ? 'gpu-buffer' : 'cpu'] as const)
+        return create(model, stays.length > 0 ? { ...options, preferredOutputLocation: Object.fromEntries(locations) } : options)
       })
-      await sessions.get()
+      await fed.get({ stays: [] }) // what it does not have is refused now
+      const sessions =
+        provider.memory === 'session'
+          ? new BakedSessions(inSession, {
+              fed,
+              budget,
+              create: (initializers) => create(toOnnx(inSession, { ...described, initializers })),
+            })
+          : fed
       return new OnnxRuntimeProgram({ ...shared, part: { sessions, graph: inSession }, bytes: estimateBytes(graph, model.length) })
     },
     async upload(weights) {
@@ -94,8 +120,16 @@ export async function createOnnxRuntimeBackend({
 function providerOf(device: string): { readonly provider: ExecutionProvider; readonly index: number } {
   const [name, index = '0'] = device.split(':', 2) as [string, string?]
   if (Object.hasOwn(executionProviders, name)) return { provider: executionProviders[name as Device], index: Number(index) }
-  const available = Object.keys(executionProviders)
-  throw new EngineError('DEVICE_UNAVAILABLE', { device, why: 'the onnxruntime backend does not compute there', available })
+  throw new EngineError('DEVICE_UNAVAILABLE', {
+    device,
+    why: 'the onnxruntime backend does not compute there',
+    available: withoutMissing(),
+  })
+}
+
+function withoutMissing(): string[] {
+  const providers: [string, ExecutionProvider][] = Object.entries(executionProviders)
+  return providers.filter(([, { missing }]) => missing?.() === undefined).map(([name]) => name)
 }
 
 function sessionOptions(

@@ -57,6 +57,11 @@ export class CombinedWeights implements FeedableWeights {
     }
   }
 
+  isMade(combined: string): boolean {
+    const { part, name } = this.#found.get(combined)!
+    return (part.weights as FeedableWeights).isMade(name)
+  }
+
   isWritable(combined: string): boolean {
     const found = this.#found.get(combined)
     return found !== undefined && (found.part.weights as FeedableWeights).isWritable(found.name)

@@ -71,6 +71,11 @@ export class DeviceWeights implements FeedableWeights {
     return () => undefined
   }
 
+  /** No session holds a device's weights. */
+  isMade(): boolean {
+    return true
+  }
+
   /** This process cannot. */
   isWritable(): boolean {
     return false

@@ -3,22 +3,39 @@
  * it is on.
  */
 
+import fs from 'node:fs'
+import { createRequire } from 'node:module'
+import path from 'node:path'
 import type * as Ort from 'onnxruntime-node'
 
 export interface ExecutionProvider {
   /** As ONNX Runtime takes it in a session's options; `index` is of the device where there are several. */
   readonly options: (index: number) => Ort.InferenceSession.ExecutionProviderConfig
-  /** `host`: weights and results are in this process' memory. `device`: weights, and results that become weights, stay in the device's. */
-  readonly memory: 'host' | 'device'
+  /**
+   * `host`: weights and results are in this process' memory. `device`: weights, and results that become weights, stay in the device's. `session`:
+   * sessions hold the weights in the device's memory (baked-sessions.ts), results come back.
+   */
+  readonly memory: 'host' | 'device' | 'session'
+  /** Why it cannot be there, where that can be seen without trying. */
+  readonly missing?: () => string | undefined
 }
 
 export const executionProviders = {
   cpu: { options: () => 'cpu', memory: 'host' },
+  cuda: { options: (deviceId) => ({ name: 'cuda', deviceId }), memory: 'session', missing: missingCuda },
   webgpu: { options: () => 'webgpu', memory: 'device' },
   /** Apple's; weights are fed from host memory. Never run by those who wrote this. */
   coreml: { options: () => 'coreml', memory: 'host' },
   /** Windows'; the same. */
   directml: { options: (deviceId) => ({ name: 'dml', deviceId }), memory: 'host' },
 } as const satisfies Record<string, ExecutionProvider>
+
+/** npm's package has no room for it; ONNX Runtime would say so on standard error. */
+function missingCuda(): string | undefined {
+  const installed = createRequire(import.meta.url).resolve('onnxruntime-node')
+  const library = path.join(path.dirname(installed), `../bin/napi-v6/${process.platform}/${process.arch}/libonnxruntime_providers_cuda.so`)
+  if (fs.existsSync(library)) return undefined
+  return 'its provider is not installed (node node_modules/onnxruntime-node/script/install.js --onnxruntime-node-install=cuda12)'
+}
 
 export type Device = keyof typeof executionProviders

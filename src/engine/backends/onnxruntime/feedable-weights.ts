@@ -15,6 +15,8 @@ export interface FeedableWeights extends ResidentWeights {
   write(values: Readonly<Record<string, Ort.Tensor>>): void | Promise<void>
   /** Says that a run reads these weights, until what is returned is called. */
   hold(): () => void
+  /** Whether a run made what one of them is now. */
+  isMade(name: string): boolean
   /** Whether a run that holds them may write to the array of one: nobody was given it, uploaded it or reads it in another run. */
   isWritable(name: string): boolean
 }

@@ -67,6 +67,10 @@ export class HostWeights implements FeedableWeights {
     }
   }
 
+  isMade(name: string): boolean {
+    return this.#own.has(name)
+  }
+
   isWritable(name: string): boolean {
     return this.#own.has(name) && this.#nHolders === 1
   }

@@ -10,19 +10,26 @@ import { backendFailure } from './failures.js'
 import type { FeedableWeights } from './feedable-weights.js'
 import { startHostRun } from './host-run.js'
 import { fromOrt, toOrt } from './host-weights.js'
-import type { Sessions } from './sessions.js'
+import type { SessionSource } from './sessions.js'
 
 export interface CompiledSession {
   readonly ort: typeof Ort
   readonly graph: Graph
   /** What the session runs: of the graph, all but the `hostNodes`. Undefined: nothing. */
-  readonly part?: { readonly sessions: Sessions; readonly graph: Graph }
+  readonly part?: { readonly sessions: SessionSource; readonly graph: Graph }
   readonly hostNodes: readonly Node[]
   readonly bytes: number
   /** Whether what becomes a weight stays in the device's memory. */
   readonly keepsOnDevice: boolean
   /** True for weights that the same device holds. */
   readonly isResident: (weights: unknown) => weights is FeedableWeights
+}
+
+interface Feeds {
+  readonly inputs: Readonly<Record<string, Tensor>>
+  readonly weights: FeedableWeights
+  /** The weights' tensors. */
+  readonly fed: Readonly<Record<string, Ort.Tensor>>
 }
 
 export class OnnxRuntimeProgram implements Program {
@@ -53,7 +60,7 @@ export class OnnxRuntimeProgram implements Program {
     try {
       const stays = keepsOnDevice ? graph.outputs.filter((output) => takers.has(output)) : []
       const values = new Set([...wanted, ...nodes.flatMap((node) => node.inputs)])
-      const made = await this.#runSession({ inputs, fed }, { values, stays })
+      const made = await this.#runSession({ inputs, fed, weights }, { values, stays })
       const host = startHostRun(nodes, {
         valueNamed: (name) => {
           if (Object.hasOwn(graph.inputs, name)) return inputs[name]!
@@ -77,7 +84,7 @@ export class OnnxRuntimeProgram implements Program {
 
   /** Those of the values that the session makes; `stays` in the device's memory. */
   async #runSession(
-    { inputs, fed }: { inputs: Readonly<Record<string, Tensor>>; fed: Readonly<Record<string, Ort.Tensor>> },
+    { inputs, fed, weights }: Feeds,
     { values, stays }: { readonly values: ReadonlySet<string>; readonly stays: readonly string[] },
   ): Promise<Record<string, Ort.Tensor>> {
     const { ort, graph, part } = this.#compiled
@@ -85,13 +92,16 @@ export class OnnxRuntimeProgram implements Program {
     const asked = part?.graph.outputs.filter((output) => stays.length > 0 || values.has(output)) ?? []
     if (part === undefined || asked.length === 0) return {}
     const feeds: Record<string, Ort.Tensor> = {}
-    for (const name of Object.keys(part.graph.parameters)) feeds[name] = fed[name]!
     for (const name of Object.keys(inputs)) feeds[name] = toOrt(ort, inputs[name]!)
-    const session = await part.sessions.get(stays)
-    const made = await session.run(feeds, asked).catch((error: unknown) => {
+    const ready = await part.sessions.get({ weights, stays })
+    try {
+      for (const name of ready.fed) feeds[name] = fed[name]!
+      return { ...(await ready.session.run(feeds, asked)) }
+    } catch (error) {
       throw backendFailure(error, `running "${graph.name}"`)
-    })
-    return { ...made }
+    } finally {
+      ready.done()
+    }
   }
 
   /** What each weight becomes, in an array of its own: copied where the caller or another weight gets the output, too. */
