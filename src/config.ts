@@ -72,7 +72,7 @@ export type Environment = Readonly<Record<string, string | undefined>>
 
 /** @see https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html */
 const S3_URL = /^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/(?!\.{1,2}(\/|$))[A-Za-z0-9!_.*'()-]+)*\/?$/
-const DEVICE = /^(auto|cpu|reference|webgpu|coreml|directml(:\d{1,2})?|tfjs(:(node-gpu|node|wasm|cpu))?)$/
+const DEVICE = /^(auto|cpu|reference|cuda(:\d{1,2})?|webgpu|coreml|directml(:\d{1,2})?|tfjs(:(node-gpu|node|wasm|cpu))?)$/
 
 const integer = (from: number, to: number) => ({
   accepts: `a whole number from ${from} to ${to}`,
@@ -127,7 +127,7 @@ export const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
     variable: 'REFRACT_DEVICE',
     default: 'auto',
     meaning: 'What the models run on. `auto` takes the fastest that works here; any other choice is an error when it does not work.',
-    accepts: 'auto, cpu, webgpu, coreml, directml, directml:<index>, tfjs, tfjs:<node-gpu|node|wasm|cpu> or reference',
+    accepts: 'auto, cpu, cuda, cuda:<index>, webgpu, coreml, directml, directml:<index>, tfjs, tfjs:<node-gpu|node|wasm|cpu> or reference',
     parse: (text) => (DEVICE.test(text) ? text : undefined),
   },
   memoryMb: {
