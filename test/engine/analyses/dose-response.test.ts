@@ -77,7 +77,7 @@ describe('the half-effect strength', () => {
         if (largest === 0) expect(half).toBeNull()
         else {
           expect(half).toBeGreaterThan(0)
-          expect(half).toBeLessThanOrEqual(changes.findIndex((change) => change === largest) + 1)
+          expect(half).toBeLessThanOrEqual(changes.indexOf(largest) + 1)
         }
       }),
     )
