@@ -10,6 +10,7 @@ import { differentiate, gradientName } from '../../graph/differentiate.js'
 import { replaceEach } from '../../graph/edit.js'
 import type { Graph } from '../../graph/graph.js'
 import { GraphEditor } from '../../graph/graph-editor.js'
+import { narrowed } from '../../graph/narrow.js'
 import { prune } from '../../graph/prune.js'
 import type { BuiltTower } from '../../interventions/built-towers.js'
 import type { ModelDescription } from '../../models/model.js'
@@ -50,7 +51,7 @@ export function contributionsGraph(
       return b.op('Add', [value, b.op('Mul', [share, difference(b, hookPoint, value)])])
     },
   }))
-  const moved = moves ? replaceEach(graph, edits, types).graph : graph
+  const moved = moves ? replaceEach(graph, edits, types).graph : narrowed(graph, hookPoints, types)
   const backward = differentiated(moved, hookPoints, judged)
   const contributions = appended(backward, 'contributions/', (b) =>
     hookPoints.map((hookPoint) => {

@@ -1,6 +1,7 @@
 /** Judges runs by the metric; outputs that were computed for something else are not computed again. */
 
 import { EngineError } from '../../errors.js'
+import { narrowed } from '../../graph/narrow.js'
 import type { Tensor } from '../../tensor.js'
 import type { Workbench } from '../workbench.js'
 import { cleanFeeds, comparesWithClean, type Metric, metricFeeds, metricForm, metricGraph, metricNames } from './metric.js'
@@ -38,7 +39,7 @@ export function openJudge(bench: Workbench, input: Judging, { base }: Material):
   const outputOf = async (pixels: Tensor<'float32'>) => {
     const known = outputs.get(pixels)
     if (known) return known
-    const graph = () => model.build(new Set()).graph
+    const graph = () => narrowed(model.build(new Set()).graph)
     const [output] = Object.values(await runPictures(await bench.ready('patching plain', graph), pixels)) as [Tensor<'float32'>]
     outputs.set(pixels, output)
     return output

@@ -2,6 +2,7 @@
 
 import { expose } from '../../graph/edit.js'
 import type { Graph } from '../../graph/graph.js'
+import { narrowed } from '../../graph/narrow.js'
 import { int64 } from '../../tensor.js'
 import type { PatchingInput } from '../patching.js'
 import type { Outputs } from '../shared-prefix.js'
@@ -62,7 +63,7 @@ export async function openPatching(bench: Workbench, input: PatchingInput): Prom
     }
     const grid = layOut(spec, built().tower)
     const names = grid.lanes.flatMap(({ hookPoints }) => hookPoints.map(({ name }) => name))
-    const others = await valuesOf(await bench.ready(`patching read ${names.join(' ')}`, () => expose(built().graph, names)))
+    const others = await valuesOf(await bench.ready(`patching read ${names.join(' ')}`, () => narrowed(expose(built().graph, names))))
     return { axes: grid.axes, lanes: grid.lanes.map((lane) => hookPointLane(lane, { built, judged, others })), others, grid }
   }
 
@@ -70,14 +71,14 @@ export async function openPatching(bench: Workbench, input: PatchingInput): Prom
   const nameOf = (lane: OpenLane, kind: 'patched' | 'moved') =>
     `patching ${kind} ${kind === 'moved' ? `${metricForm(metric)} ` : ''}${lane.key}`
   const split = once((lane: OpenLane, kind: 'patched' | 'moved') => splitTower(lane[kind]()))
-  const halfOf = (lane: OpenLane, kind: 'patched' | 'moved'): Graph => split(lane, kind).suffix
+  const halfOf = once((lane: OpenLane, kind: 'patched' | 'moved'): Graph => narrowed(split(lane, kind).suffix))
   /** What the second halves of all lanes go on from, in one run of the pictures. */
   const statesOf = once(async (kind: 'patched' | 'moved') => {
     const key = `states of ${lanes.map((lane) => nameOf(lane, kind)).join(', ')}`
     const [lane] = lanes as [OpenLane]
     const ofLanes = () => statesGraph(built(), { halves: lanes.map((each) => halfOf(each, kind)) })
     // A lane of features goes on from values that no tower has by itself; of these there is one.
-    const program = await bench.ready(key, () => (grid ? ofLanes() : split(lane, kind).prefix))
+    const program = await bench.ready(key, () => (grid ? narrowed(ofLanes()) : split(lane, kind).prefix))
     const states = await runPictures(program, material.base)
     const output = states[towerOutput]
     if (output) judge.knows(material.base, output)
