@@ -1,8 +1,10 @@
 /** Comparisons and weights over both doors. (That the numbers are SciPy's and NumPy's is shown in test/engine/analyses.) */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { saeSource } from '../../src/catalog/sae-source.js'
 import { bytesSource } from '../../src/engine/io/byte-source.js'
 import { readNpz } from '../../src/engine/io/npz.js'
+import type { Tensor } from '../../src/engine/tensor.js'
 import type { ComparedFeature } from '../../src/operations/schemas/compare.js'
 import { NPZ } from '../../src/server/negotiate.js'
 import { addGoldenSaes } from './golden-saes.js'
@@ -68,6 +70,18 @@ async function largestActivations(sae: string): Promise<number[][]> {
   })
 }
 
+async function decoderOf(id: string): Promise<Tensor<'float32'>> {
+  const { download } = (await server.catalog.saes.get(id))!
+  const latents = Array.from({ length: WIDTH }, (_, latent) => latent)
+  return server.host.decoderRows({ sae: saeSource({ id, download: download! }), latents })
+}
+
+const rowOf = ({ shape, data }: Tensor<'float32'>, row: number) => data.subarray(row * shape[1]!, (row + 1) * shape[1]!)
+
+function addTo(sum: Float64Array, vector: ArrayLike<number>, factor: number): void {
+  for (let at = 0; at < sum.length; at++) sum[at]! += factor * vector[at]!
+}
+
 describe('two sets of images', () => {
   test('are told apart by features whose numbers are those of their activations', async () => {
     const answer = await ask('/v1/compare/images', { saes: [saes.relu], ...sets(), positions: 'all', limit: WIDTH, minFrequency: 0 })
@@ -117,6 +131,29 @@ describe('two sets of images', () => {
     for (const { score, moved } of check.doses) expect(moved).toBeCloseTo((score - check.b) / (check.a - check.b), 6)
   })
 
+  test('make a recipe of all features that adds up to what the SAE makes of the mean of A, less that of B', async () => {
+    const input = { saes: [saes.gated], ...sets(), positions: 'all', minFrequency: 0, recipe: WIDTH }
+    const [{ recipe }] = (await ask('/v1/compare/images', input)).saes
+    const run = { saes: [saes.gated], inputs: images.map((image) => ({ image })), positions: 'all', topK: WIDTH }
+    const [{ perPosition }] = (await ask('/v1/features', run)).saes
+    const rows = await decoderOf(saes.gated)
+    const decoded = (some: { features: number[]; activations: number[] }[][]) => {
+      const sum = new Float64Array(rows.shape[1]!)
+      for (const { features, activations } of some.flat()) {
+        for (const [at, feature] of features.entries()) addTo(sum, rowOf(rows, feature), activations[at]! / some.flat().length)
+      }
+      return sum
+    }
+    const expected = decoded(perPosition.slice(0, 4))
+    addTo(expected, decoded(perPosition.slice(4)), -1)
+    const sum = new Float64Array(expected.length)
+    for (const { vector, strength } of recipe) {
+      const row = rowOf(rows, vector.feature)
+      addTo(sum, row, strength / Math.hypot(...row))
+    }
+    for (const [at, value] of expected.entries()) expect(sum[at]).toBeCloseTo(value, 4)
+  })
+
   test('are items of a data set by facet, class and index, and samples of them the same again', async () => {
     const input = { saes: [saes.relu], limit: 5 }
     const byFacet = await ask('/v1/compare/images', {
@@ -151,6 +188,16 @@ describe('two sets of images', () => {
     expect(tooMany).toMatchObject({ code: 'LIMIT_EXCEEDED', limit: { name: 'comparedImages', value: 512, given: 600 } })
     const some = await refusal('/v1/compare/images', { saes: [saes.relu], a: { dataset: 'many', items: [0, 1], sample: 2 }, b })
     expect(some.status).toBe(200)
+  })
+
+  test('that share a picture are refused, sent as a file or by its id', async () => {
+    const base64 = (await picture(1)).toString('base64')
+    const { detail } = await refusal('/v1/compare/images', {
+      saes: [saes.relu],
+      a: { images: images.slice(0, 2) },
+      b: { images: [{ base64 }, images[5]] },
+    })
+    expect(detail).toMatch(/1 of its 2 images are in set "a" as well/)
   })
 
   test('of which two things are wrong are refused for both', async () => {

@@ -1,5 +1,6 @@
 /** From a set of images as a user describes it to the images. */
 
+import { createHash } from 'node:crypto'
 import type { KnownDatasetItem } from '../../catalog/datasets.js'
 import { EngineError } from '../../engine/errors.js'
 import { nearest } from '../../engine/nearest.js'
@@ -33,11 +34,10 @@ export async function imagesOfSet({ catalog }: Pick<Context, 'catalog'>, set: Im
   return drawn.sort((a, b) => a - b).map((at) => images[at]!)
 }
 
-/** Images of both sets. @throws INPUT_INVALID where some are in both */
+/** By content, whichever way they are named. @throws INPUT_INVALID where some are in both */
 export function requireApart(a: readonly ImageInputValue[], b: readonly ImageInputValue[]): void {
-  const key = (image: ImageInputValue) => (typeof image === 'string' ? image : image.base64)
-  const ofA = new Set(a.map(key))
-  const shared = b.filter((image) => ofA.has(key(image)))
+  const ofA = new Set(a.map(idOf))
+  const shared = b.filter((image) => ofA.has(idOf(image)))
   if (shared.length > 0) throw refusal('b', `${shared.length} of its ${b.length} images are in set "a" as well; an image is of one set`)
 }
 
