@@ -1,14 +1,11 @@
 /** Attention over both doors. (The numbers themselves are compared in test/engine/analyses.) */
 
-import path from 'node:path'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { importSae } from '../../src/catalog/import/import-sae.js'
 import { bytesSource } from '../../src/engine/io/byte-source.js'
 import { readNpz } from '../../src/engine/io/npz.js'
-import { describeSae } from '../../src/engine/saes/load-sae.js'
-import { NPZ } from '../../src/server/negotiate.js'
-import { featureFolder } from '../engine/saes/feature-goldens.js'
+import { ARROW, NPZ, SAFETENSORS } from '../../src/server/negotiate.js'
+import { addGoldenSaes } from './golden-saes.js'
 import { graphql, picture, post, startTestServer, type TestServer, testModels, upload } from './test-server.js'
 
 const { clip, noCls } = testModels
@@ -20,20 +17,7 @@ let images: string[]
 beforeAll(async () => {
   server = await startTestServer()
   images = await Promise.all([1, 2, 3].map(async (seed) => (await upload(server.app, await picture(seed))).json().id))
-  const hub = { hubEndpoint: '', hubToken: '', hubHome: '', hubCache: '' }
-  for (const [name, id] of [
-    ['relu', sae],
-    ['topk', atMlp],
-  ] as const) {
-    await importSae({
-      source: path.join(featureFolder, name),
-      id,
-      model: clip,
-      catalog: server.catalog,
-      config: { dataDir: server.config.dataDir, ...hub },
-      inspectSae: (source) => describeSae(source.folder, { overrides: source.overrides }),
-    })
-  }
+  await addGoldenSaes(server, { relu: sae, topk: atMlp })
   await server.catalog.datasets.register({
     id: 'pictures',
     name: 'Pictures',
@@ -123,6 +107,10 @@ describe('attention', () => {
     const named = json.statistics.map(({ types }: { types: string[] }) => types.map((type) => type.replaceAll('-', '_')))
     expect(data.attention.statistics.map(({ types }: { types: string[] }) => types)).toEqual(named)
     expect(data.attention.contributions).toMatchObject({ positions: json.contributions.positions, top: json.contributions.top })
+    for (const accept of [SAFETENSORS, ARROW]) {
+      const { statusCode, headers } = await ask(body, { accept })
+      expect([statusCode, headers['content-type']]).toEqual([200, accept])
+    }
     const npz = await ask(body, { accept: NPZ })
     const tensors = await readNpz(bytesSource(npz.rawPayload), 'answer.npz')
     expect([...tensors.keys()]).toEqual(expect.arrayContaining(['blocks.0.attn.hook_pattern', 'rollout', 'contributions/sources']))

@@ -4,16 +4,19 @@ import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { bytesSource } from '../../src/engine/io/byte-source.js'
 import { readNpz } from '../../src/engine/io/npz.js'
-import { NPZ } from '../../src/server/negotiate.js'
+import { ARROW, NPZ, SAFETENSORS } from '../../src/server/negotiate.js'
+import { addGoldenSaes } from './golden-saes.js'
 import { graphql, picture, post, startTestServer, type TestServer, testModels, upload } from './test-server.js'
 
 const { clip, classifier, noCls } = testModels
+const sae = `${clip}.1-resid-post.relu`
 const labels = ['cat', 'dog', 'red heart', 'flag']
 let server: TestServer
 let images: string[]
 
 beforeAll(async () => {
   server = await startTestServer()
+  await addGoldenSaes(server, { relu: sae })
   images = await Promise.all([1, 2].map(async (seed) => (await upload(server.app, await picture(seed))).json().id))
   const emoji = await sharp({ create: { width: 8, height: 8, channels: 4, background: { r: 0, g: 0, b: 255, alpha: 1 } } })
     .png()
@@ -76,6 +79,21 @@ describe('the logit lens', () => {
     expect([wrong.statusCode, wrong.json().errors[0].path]).toEqual([400, 'edits[0].hookPoint'])
   })
 
+  test('looks at a run whose SAE features are edited', async () => {
+    const edits = [{ sae, op: 'feature-set', features: [{ feature: 3, value: 40 }], positions: 'cls' }]
+    const lens = (await ask({ ...base(), edits, topK: 4 })).json()
+    const forward = (await post(server.app, '/v1/forward', { ...base(), edits, topK: 4, output: false })).json()
+    for (const [input, classes] of forward.classes.entries()) {
+      for (const [at, { label, logit }] of classes.entries()) {
+        expect(lens.classes[input].at(-1)[at].label).toBe(label)
+        expect(lens.classes[input].at(-1)[at].logit).toBeCloseTo(logit, 3)
+      }
+    }
+    const plain = (await ask({ ...base(), topK: 4 })).json()
+    expect(lens.classes.map((layers: object[]) => layers[0])).toEqual(plain.classes.map((layers: object[]) => layers[0]))
+    expect(lens.classes.map((layers: object[]) => layers[1])).not.toEqual(plain.classes.map((layers: object[]) => layers[1]))
+  })
+
   test("reads a classifier's own classes, at any hook point of the residual stream and any positions", async () => {
     const body = {
       model: classifier,
@@ -103,6 +121,10 @@ describe('the logit lens', () => {
     const { data } = await graphql(server.app, query, { input: body })
     expect(data.logitLens).toMatchObject({ hookPoints: json.hookPoints, targets: json.targets, classes: json.classes })
     expect(data.logitLens.pooled.entropy.data).toEqual(json.pooled.entropy.data)
+    for (const accept of [SAFETENSORS, ARROW]) {
+      const { statusCode, headers } = await ask(body, { accept })
+      expect([statusCode, headers['content-type']]).toEqual([200, accept])
+    }
     const npz = await ask(body, { accept: NPZ })
     const tensors = await readNpz(bytesSource(npz.rawPayload), 'answer.npz')
     expect([...tensors.keys()]).toEqual(expect.arrayContaining(['pooled/topClasses', 'tokens/entropy', 'tokens/targetProbability']))
