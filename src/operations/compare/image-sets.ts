@@ -41,6 +41,10 @@ export function requireApart(a: readonly ImageInputValue[], b: readonly ImageInp
   if (shared.length > 0) throw refusal('b', `${shared.length} of its ${b.length} images are in set "a" as well; an image is of one set`)
 }
 
+function idOf(image: ImageInputValue): string {
+  return typeof image === 'string' ? image : `sha256:${createHash('sha256').update(Buffer.from(image.base64, 'base64')).digest('hex')}`
+}
+
 function within(
   images: readonly ImageInputValue[],
   { path, instead }: { readonly path: string; readonly instead: string },
