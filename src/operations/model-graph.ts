@@ -179,7 +179,7 @@ function leastRows(edits: readonly EditInput[]): number {
 }
 
 /** What the file says of itself; lists and objects as JSON. */
-function metadataOf(model: ModelRecord, input: ModelGraphInput, { tower, read, saes }: GraphPlan): Record<string, string> {
+function metadataOf(model: ModelRecord, input: ModelGraphInput, { tower, read, resolved, saes }: GraphPlan): Record<string, string> {
   const { preprocessing, processing, logitScale, logitBias, classLabels } = model.description
   const facts = {
     model: model.id,
@@ -192,6 +192,8 @@ function metadataOf(model: ModelRecord, input: ModelGraphInput, { tower, read, s
       const { weightsSha256 } = sae.download
       return { sae: sae.id, weightsSha256, hookPoint: hookPoint.name, positions, ...(features && { features }) }
     }),
+    // the keys say the weights' sha256, too
+    ...(resolved.editSaes.length > 0 && { editSaes: resolved.editSaes.map(({ key }) => key) }),
     processing,
     ...(tower === 'vision' && { preprocessing }),
     ...(logitScale !== undefined && { logitScale }),

@@ -48,7 +48,7 @@ describe('a saved run', () => {
     expect(result.json()[kind]).toEqual(direct.json())
     expect(result.json()[kind === 'steer' ? 'forward' : 'steer']).toBeNull()
     const npz = await get(server.app, `/v1/runs/${id}/result`, { accept: NPZ })
-    expect((await readNpz(bytesSource(npz.rawPayload, 'run'))).size).toBeGreaterThan(0)
+    expect((await readNpz(bytesSource(npz.rawPayload), 'run')).size).toBeGreaterThan(0)
   })
 
   test('is the same whatever the order of its fields and however its answer is written, and another when anything else differs', async () => {

@@ -337,7 +337,7 @@ describe('steering', () => {
     for (const [at, image] of data.steer.images.entries()) expect(rest.images[at]).toMatchObject(image)
     expect(data.steer.changes[0].size.data).toEqual(rest.changes[0].size.data)
     const npz = await post(server.app, '/v1/steer', input, { accept: NPZ })
-    const tensors = await readNpz(bytesSource(npz.rawPayload, 'steer'))
+    const tensors = await readNpz(bytesSource(npz.rawPayload), 'steer')
     expect([...tensors.keys()]).toEqual([
       'output.default',
       'output.steered',

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { GraphBuilder } from '../../../src/engine/graph/builder.js'
 import { inferTypes } from '../../../src/engine/graph/infer.js'
 import { ProtobufWriter } from '../../../src/engine/graph/protobuf-writer.js'
-import { toOnnx } from '../../../src/engine/graph/to-onnx.js'
+import { onnxFile, toOnnx } from '../../../src/engine/graph/to-onnx.js'
 import { allocate, bytesPerElement, type DType, float32, type Tensor, zeros } from '../../../src/engine/tensor.js'
 import '../close-tensor.js'
 import { reference, runOnce } from '../each-backend.js'
@@ -44,6 +44,14 @@ function varintAt(bytes: Uint8Array, start: number): { value: number; end: numbe
 }
 
 describe('a graph as an ONNX file', () => {
+  test('of more than a file can hold is refused before anything is put into memory', () => {
+    const builder = new GraphBuilder('large')
+    const x = builder.input('x', 'float32', ['batch', 2 ** 15])
+    const graph = builder.build([builder.op('MatMul', [x, builder.parameter('w', [2 ** 15, 2 ** 14])])])
+    expect(() => onnxFile(graph, { holds: () => true })).toThrow(/2147\d{6} bytes.*holds 2147483647.*leave the weights out/)
+    expect(onnxFile(graph, {}).byteLength).toBeLessThan(1000)
+  })
+
   test('declares inputs, then parameters, and outputs with their types', async () => {
     const graph = { ...block(), outputs: [...block().outputs, 'hook_pre', 'normed'] }
     const session = await load(toOnnx(graph))
