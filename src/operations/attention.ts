@@ -49,6 +49,7 @@ export const attention = defineOperation({
     const started = performance.now()
     const found = plan.contributions && (await contributionsTo(context, plan.contributions, { pixels: stackPictures(pictures), call }))
     const sums = input.statistics ? await sumsOf(context, { input, model, plan, pictures, call }) : undefined
+    if (sums) requireFinite(sums)
     const answer: AttentionAnswer = {
       model: model.id,
       patterns: plan.withPatterns ? await patternsOf(context, { model, plan, pictures, call }) : null,
@@ -171,6 +172,15 @@ async function sumsOf(context: Context, { input, model, plan, pictures, call }: 
     sums = sums ? addHeadSums(sums, more) : more
   }
   return sums!
+}
+
+/** @throws INPUT_INVALID */
+function requireFinite({ pattern }: HeadSums): void {
+  if (pattern.every(Number.isFinite)) return
+  throw new EngineError('INPUT_INVALID', {
+    path: 'edits',
+    problem: 'make attention that is not a number, of which there are no statistics',
+  })
 }
 
 async function rolloutOf({ host }: Context, { input, model, plan, pictures, call }: Running): Promise<Tensor<'float32'>> {

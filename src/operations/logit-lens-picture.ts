@@ -131,6 +131,7 @@ export const logitLensPicture = defineOperation({
     const shown = { plan, output, file: file!, size: input.size ?? DEFAULT_SIZE[kind], columns }
     const about = { model: model.id, hookPoints: [...plan.hookPoints], target: plan.labels.names[output.target.data[0]!]! }
     if (kind === 'emoji') {
+      requireFinite(output.tokens.topProbabilities.data)
       const meanings = await meaningsOf(context, shown, input)
       const png = await context.host.draw(await emojiMap(context, shown, { meanings, fields: input }), call.signal)
       return { ...about, low: null, high: null, marks: [...meanings.values()], png: Buffer.from(png).toString('base64') }
@@ -143,6 +144,12 @@ export const logitLensPicture = defineOperation({
     return { ...about, ...range, marks: null, png: Buffer.from(png).toString('base64') }
   },
 })
+
+/** @throws INPUT_INVALID */
+function requireFinite(probabilities: Float32Array): void {
+  if (probabilities.every(Number.isFinite)) return
+  throw new EngineError('INPUT_INVALID', { path: 'edits', problem: 'make numbers that are not finite, of which no label is the best' })
+}
 
 /** At most four, and rows as equal as can be. */
 const evenColumns = (count: number) => Math.ceil(count / Math.ceil(count / 4))

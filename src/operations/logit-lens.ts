@@ -105,6 +105,9 @@ function answered({ logits, ...values }: LensValues, take: <T extends Tensor>(te
   return { ...taken, logits: logits ? take(logits) : null }
 }
 
+/** Edits can make anything of a number. */
+const finite = (value: number) => (Number.isFinite(value) ? value : null)
+
 /** For each input and layer. */
 function inWords({ topClasses, topLogits, topProbabilities }: LensValues, names: readonly string[]): ClassScore[][][] {
   const [batch, nLayers, k] = topClasses.shape as [number, number, number]
@@ -113,7 +116,7 @@ function inWords({ topClasses, topLogits, topProbabilities }: LensValues, names:
       Array.from({ length: k }, (_, place) => {
         const at = (image * nLayers + layer) * k + place
         const index = topClasses.data[at]!
-        return { label: names[index]!, index, logit: topLogits.data[at]!, probability: topProbabilities.data[at]! }
+        return { label: names[index]!, index, logit: finite(topLogits.data[at]!), probability: finite(topProbabilities.data[at]!) }
       }),
     ),
   )

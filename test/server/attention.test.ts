@@ -126,6 +126,7 @@ describe('attention', () => {
     ['a ratio of 1', { rollout: { discardRatio: 1 } }, 'rollout.discardRatio'],
     ['a data set without statistics', { dataset: { id: 'pictures' } }, 'dataset'],
     ['edits of a data set', { statistics: true, dataset: { id: 'pictures' }, edits: [{ hookPoint: 'hook_embed', op: 'zero' }] }, 'edits'],
+    ['statistics of what is no number', { statistics: true, edits: [{ hookPoint: 'hook_embed', op: 'scale', strength: 3e38 }] }, 'edits'],
     ['edits of contributions', { contributions: { sae, feature: 0 }, edits: [{ hookPoint: 'hook_embed', op: 'zero' }] }, 'edits'],
     ['an SAE that no head writes to', { contributions: { sae: atMlp, feature: 0 } }, 'contributions.sae'],
     ['a feature that there is not', { contributions: { sae, feature: 4000 } }, 'contributions.feature'],

@@ -94,6 +94,20 @@ describe('the logit lens', () => {
     expect(lens.classes.map((layers: object[]) => layers[1])).not.toEqual(plain.classes.map((layers: object[]) => layers[1]))
   })
 
+  test('says null where edits leave no number, in words and in GraphQL, and draws no emoji of it', async () => {
+    const edits = [{ hookPoint: 'blocks.0.hook_resid_pre', op: 'scale', strength: 3e38 }]
+    const lens = (await ask({ ...base(), edits, topK: 1 })).json()
+    expect(lens.classes[0][0][0]).toMatchObject({ logit: null, probability: null })
+    const query = 'query ($input: LogitLensInput!) { logitLens(input: $input) { classes { logit } } }'
+    const { data, errors } = await graphql(server.app, query, { input: { ...base(), edits, topK: 1 } })
+    expect([data.logitLens.classes[0][0][0].logit, errors]).toEqual([null, []])
+    const drawn = { model: clip, image: images[0], classify: { labels }, edits }
+    for (const kind of ['emoji', 'heatmap']) {
+      const response = await post(server.app, '/v1/lens/picture', { ...drawn, kind })
+      expect([kind, response.statusCode]).toEqual([kind, 400])
+    }
+  })
+
   test("reads a classifier's own classes, at any hook point of the residual stream and any positions", async () => {
     const body = {
       model: classifier,
