@@ -127,7 +127,7 @@ describe('POST /v1/patching', () => {
 
   test('comes as npz and as a picture', async () => {
     const npz = await post(server.app, '/v1/patching', pairs(), { accept: NPZ })
-    expect([...(await readNpz(bytesSource(npz.rawPayload))).keys()]).toEqual([
+    expect([...(await readNpz(bytesSource(npz.rawPayload), 'patching.npz')).keys()]).toEqual([
       'clean',
       'corrupted',
       'patching',

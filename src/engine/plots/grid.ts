@@ -59,7 +59,7 @@ export function plotGrid(panels: readonly GridPanel[], about: GridAbout): string
     })
   const [everyColumn, everyRow] = [Math.ceil(labelWidth / cell), Math.ceil(labelHeight / cell)]
   const panel = (each: GridPanel, index: number) => [
-    `<g transform="translate(${margin.left} ${margin.top + index * step})">`,
+    `<g transform="translate(${margin.left} ${margin.top + index * step})" shape-rendering="crispEdges">`,
     ...(each.title === undefined ? [] : [`<text y="-8" font-weight="600">${escaped(each.title)}</text>`]),
     ...cellsOf(each),
     ...rows.labels.flatMap((text, row) =>
@@ -76,7 +76,7 @@ export function plotGrid(panels: readonly GridPanel[], about: GridAbout): string
   return svgDocument({ width, height, title, description: inWords(panels, about) }, [
     `<text x="16" y="24" font-size="15" font-weight="600">${escaped(title)}</text>`,
     ...(note === undefined ? [] : [`<text x="16" y="39" fill="#666">${escaped(shortened(note))}</text>`]),
-    `<text x="16" y="${margin.top - 8}" fill="#666">${panels.some((each) => each.title !== undefined) ? '' : escaped(rows.name)}</text>`,
+    `<text x="16" y="${margin.top - 8}" fill="#666">${escaped(rows.name)}</text>`,
     ...panels.flatMap(panel),
     `<text x="${margin.left + gridWidth}" y="${bottom + 32}" text-anchor="end" fill="#666">${escaped(columns.name)}</text>`,
     ...bar(
