@@ -34,7 +34,9 @@ export const fixedLimits = {
   /** What a sweep may take as a job, by one worker: a week. */
   sweepJobSeconds: 604_800,
   /** Scores that a sweep holds in memory: points times targets. */
-  sweepScores: 20_000_000,
+  sweepScores: 10_000_000,
+  /** Points of its curves: directions times choices of positions, strengths and targets. */
+  sweepCurvePoints: 200_000,
   /** Logits that a lens computes for one picture: hook points times tokens times labels. */
   lensLogits: 2 ** 26,
   /** Pictures of a data set whose facets are read for one request. */

@@ -16,7 +16,7 @@ import { ImageInput, type ImageInputValue } from './schemas/image.js'
 import { sweepFields, sweptFields } from './schemas/sweep.js'
 import { Encoding, TensorShape } from './schemas/tensor.js'
 import { resolveSweep } from './sweep/resolve-sweep.js'
-import { requireSize, runSweep } from './sweep/run-sweep.js'
+import { expectedTime, requireSize, runSweep } from './sweep/run-sweep.js'
 import { type SweptTensors, sweptAnswer, sweptPlot, sweptTable, sweptTensors } from './sweep/sweep-answer.js'
 
 const SweepInput = Type.Object(
@@ -73,14 +73,18 @@ export const steerSweep = defineOperation({
     const model = await findModel(context.catalog, input.model)
     const sweep = await resolveSweep(context, request, { model, call })
     const plan = planSweep({ ...sweep, nImages, nCollateral: controlImages.length })
-    requireSize(plan)
-    requireNumbers(plan.directions.length * plan.places.length * plan.strengths.length * plan.targets.length * (6 + 2 * nImages), call)
+    const nCurvePoints = plan.directions.length * plan.places.length * plan.strengths.length * plan.targets.length
     const pictures = await loadPictures(context, { images, controlImages, preprocessing: model.description.preprocessing }, call)
     const pictureOf = async (image: number) => pictures[image]!
-    const { results, estimate } = await runSweep({ context, sweep, plan, pictureOf, signal: call.signal })
-    call.timing('run', estimate.ms)
+    const run = { context, sweep, plan, pictureOf, signal: call.signal }
+    // what would take a year is told so, whatever else it is too large for
+    const expected = await expectedTime(run)
+    requireSize(plan)
+    requireNumbers(nCurvePoints * (NUMBERS_OF_CURVES + NUMBERS_OF_IMAGES * nImages), call)
+    const { results, measured } = await runSweep(run)
+    call.timing('run', measured.ms)
     const answer = sweptAnswer(results, sweep)
-    return { ...answer, estimate, ...sweptTensors(results), plot: plot ? sweptPlot(answer) : null }
+    return { ...answer, estimate: expected ?? measured, ...sweptTensors(results), plot: plot ? sweptPlot(answer) : null }
   },
 })
 
@@ -88,6 +92,9 @@ export const steerSweep = defineOperation({
 export function sweepColumns({ strengths, directions, targets, ...tensors }: Static<typeof SteerSweepShape>): Record<string, Column> {
   return sweptTable(tensors as SweptTensors, { strengths, directions: directions.map(({ label }) => label), targets })
 }
+
+/** Of each point of a curve: its score and probability, what random directions do; and of each image. */
+const [NUMBERS_OF_CURVES, NUMBERS_OF_IMAGES] = [6, 3]
 
 function requireImages({ config }: Context, given: number): void {
   const maximum = config.maxInputsPerRequest

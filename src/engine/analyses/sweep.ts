@@ -27,7 +27,7 @@ export const sweep: Analysis<SweepInput, SweepOutput> = {
     const ofDirections = directions.reduce((sum, { vector }) => sum + vector.length, 0)
     const ofTargets = (targets.length + (Array.isArray(answers) ? answers.length : 0)) * (targets[0]?.direction.length ?? 0)
     const numbers = pixels.data.length + ofDirections + ofTargets + nPoints * (2 * targets.length + 2)
-    return { rows: ROWS_AT_ONCE, bytes: numbers * BYTES_PER_NUMBER }
+    return { rows: Math.min(ROWS_AT_ONCE, nPoints), bytes: numbers * BYTES_PER_NUMBER }
   },
 
   async run(bench, input) {

@@ -31,6 +31,8 @@ export interface DoseAbout {
 const panel = { width: 320, height: 230 }
 const margin = { left: 52, right: 14, top: 26, bottom: 30 }
 const MOST_COLUMNS = 3
+/** More of them on a line would be a line. */
+const MOST_DOTS = 80
 const legendRow = 18
 const header = 46
 /** Okabe and Ito's, which people with any kind of colour vision tell apart; after them the same with dashes. */
@@ -120,7 +122,7 @@ function drawLine(line: readonly number[], { index, name, order, strengths, x, y
   })
   const { colour, dash } = styleOf(index)
   const known = order.filter((at) => Number.isFinite(line[at]))
-  const dots = known.map(
+  const dots = (order.length > MOST_DOTS ? [] : known).map(
     (at) =>
       `<circle cx="${x(at)}" cy="${y(line[at]!)}" r="2" fill="${colour}"><title>${escaped(name)}, ${label(strengths[at]!)}: ${label(line[at]!)}</title></circle>`,
   )

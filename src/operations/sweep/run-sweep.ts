@@ -59,20 +59,25 @@ async function pixelsOf(pictureOf: PictureOf, [from, to]: SweepPiece['images']):
   return float32([pictures.length, ...first.shape], data)
 }
 
-/** All pieces, one after the other. @throws LIMIT_EXCEEDED of what would take too long */
-export async function runSweep(run: SweepRun): Promise<{ results: SweepResults; estimate: SweepEstimate }> {
-  const { plan, signal } = run
+/** What a sweep that is answered at once will take; undefined for a small one. @throws LIMIT_EXCEEDED of what would take too long */
+export async function expectedTime(run: SweepRun): Promise<SweepEstimate | undefined> {
+  if (nPoints(run.plan) <= FEW_POINTS) return undefined
+  const expected = await estimate(run)
+  requireTime(expected, { seconds: fixedLimits.sweepSeconds, limit: 'sweepSeconds', instead: AS_A_JOB })
+  return expected
+}
+
+/** All pieces, one after the other. */
+export async function runSweep(run: SweepRun): Promise<{ results: SweepResults; measured: SweepEstimate }> {
+  const { plan } = run
   const points = nPoints(plan)
-  const expected = points > FEW_POINTS ? await estimate(run) : undefined
-  if (expected) requireTime(expected, { seconds: fixedLimits.sweepSeconds, limit: 'sweepSeconds', instead: AS_A_JOB })
   const results = new SweepResults(plan)
   const began = performance.now()
   for (const piece of piecesOf(plan, PIECE)) {
-    signal.throwIfAborted()
     results.add(piece, await runPiece(run, piece))
   }
   const ms = performance.now() - began
-  return { results, estimate: expected ?? { points, msPerPoint: ms / points, ms } }
+  return { results, measured: { points, msPerPoint: ms / points, ms } }
 }
 
 const AS_A_JOB = `Ask for fewer strengths, positions, images or random directions ("controls"), or make it a job (POST /v1/jobs, kind "sweep").`
@@ -125,11 +130,16 @@ export function inWords(ms: number): string {
   return `${Number((ms / size).toPrecision(2))} ${name}`
 }
 
-/** What must fit into memory. @throws LIMIT_EXCEEDED */
+/** What must fit into memory, and into a report. @throws LIMIT_EXCEEDED */
 export function requireSize(plan: SweepPlan): void {
-  const given = nPoints(plan) * plan.targets.length
-  const maximum = fixedLimits.sweepScores
-  if (given <= maximum) return
   const instead = 'Ask for fewer targets, strengths, positions, images or random directions, in several sweeps.'
-  throw new RequestError('LIMIT_EXCEEDED', { limit: 'sweepScores', given, maximum, what: 'Points times targets', instead })
+  const { directions, places, strengths, targets } = plan
+  const sizes = [
+    { limit: 'sweepCurvePoints', given: directions.length * places.length * strengths.length * targets.length, what: 'Points of curves' },
+    { limit: 'sweepScores', given: nPoints(plan) * targets.length, what: 'Points times targets' },
+  ] as const
+  for (const { limit, given, what } of sizes) {
+    const maximum = fixedLimits[limit]
+    if (given > maximum) throw new RequestError('LIMIT_EXCEEDED', { limit, given, maximum, what, instead })
+  }
 }

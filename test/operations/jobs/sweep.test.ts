@@ -131,7 +131,10 @@ describe('a sweep as a job', () => {
       positions: Array.from({ length: 1024 }, () => 'all'),
     }
     const endless = { ...input, ...years, on: { dataset: 'animals' }, op: 'feature-add' }
-    await expect(drive(endless as unknown as Json)).rejects.toMatchObject({ code: 'LIMIT_EXCEEDED' })
+    await expect(drive(endless as unknown as Json)).rejects.toMatchObject({
+      code: 'LIMIT_EXCEEDED',
+      message: expect.stringMatching(/Seconds that \d+ points would take, at [\d.]+ ms for each: [\d.]+ (days|years).*"sweepJobSeconds"/),
+    })
   })
 
   test('has parts of one sweep only', SLOW, async () => {
