@@ -78,6 +78,9 @@ describe('answers are of the schema that OpenAPI promises', () => {
     const made = await post(server.app, '/v1/jobs', { kind: 'import', input: { source: 'org/name' } })
     expectOf(schemaOf('/v1/jobs', 'post', '201'), made.json())
     const job = made.json().id
+    const kept = await post(server.app, '/v1/runs', { kind: 'forward', input: { model: testModels.classifier, inputs: [{ image }] } })
+    expectOf(schemaOf('/v1/runs', 'post', '201'), kept.json())
+    const run = kept.json().id
     const [explanation] = await server.catalog.explanations.search({ text: 'apples', limit: 1 })
     const vector = { id: 'apples', modelId: testModels.clip, hookPoint: 'hook_embed', values: Float32Array.of(1), description: null }
     await server.catalog.vectors.create(vector)
@@ -107,6 +110,8 @@ describe('answers are of the schema that OpenAPI promises', () => {
       '/v1/jobs': '/v1/jobs',
       '/v1/jobs/{id}': `/v1/jobs/${job}`,
       '/v1/jobs/{id}/log': `/v1/jobs/${job}/log`,
+      '/v1/runs/{id}': `/v1/runs/${run}`,
+      '/v1/runs/{id}/result': `/v1/runs/${run}/result`,
       '/v1/caches/{id}': `/v1/caches/${cache}`,
       '/v1/caches/{cache}/{hookPoint}': `/v1/caches/${cache}/hook_embed`,
     }
