@@ -80,11 +80,13 @@ export interface DirectAttribution {
 
 /** Numbers that runs hold at once beside the model's own. */
 const NUMBERS_PER_RUN = 2 ** 25
+const MOST_ROWS_WITH_SAES = 8
 
 export const directLogitAttribution: Analysis<DirectAttributionInput, DirectAttribution> = {
-  cost({ pixels, numbers }) {
+  cost({ pixels, ...input }) {
     const batch = pixels.shape[0]!
-    const rows = Math.min(batch, rowsPerRun(numbers))
+    const { numbers } = input
+    const rows = Math.min(batch, rowsPerRun(input))
     return { rows, bytes: 4 * numbers * (2 * rows + batch) }
   },
 
@@ -101,13 +103,16 @@ export const directLogitAttribution: Analysis<DirectAttributionInput, DirectAttr
     const values = await inChunks(
       batch,
       (from, to) => program.run({ ...rowsOf({ pixels: input.pixels }, from, to), ...directions }),
-      Math.min(MOST_ROWS, rowsPerRun(input.numbers)),
+      rowsPerRun(input),
     )
     return arranged(values, { structure, parts: partNames(bench.model.build(new Set()).graph, config), nSaes: bench.saes.length })
   },
 }
 
-const rowsPerRun = (numbers: number) => Math.max(1, Math.min(MOST_ROWS, Math.floor(NUMBERS_PER_RUN / numbers)))
+/** Wide codes take the memory of many images. */
+function rowsPerRun({ numbers, by }: Pick<DirectAttributionInput, 'numbers' | 'by'>): number {
+  return Math.max(1, Math.min(by.features ? MOST_ROWS_WITH_SAES : MOST_ROWS, Math.floor(NUMBERS_PER_RUN / numbers)))
+}
 
 /** What is computed for one image beside its run, at most. */
 export function numbersOfImage(

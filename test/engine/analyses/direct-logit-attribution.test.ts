@@ -1,15 +1,20 @@
+import fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { type DirectAttribution, directLogitAttribution, type Finer } from '../../../src/engine/analyses/direct-logit-attribution.js'
+import { ProgramShelf } from '../../../src/engine/analyses/program-shelf.js'
 import type { Target } from '../../../src/engine/analyses/targets.js'
 import { scoringOf } from '../../../src/engine/analyses/targets.js'
+import { openWorkbench } from '../../../src/engine/analyses/workbench.js'
 import type { Backend } from '../../../src/engine/backends/backend.js'
 import { nPositions } from '../../../src/engine/hook-points.js'
+import { builtTowers } from '../../../src/engine/interventions/built-towers.js'
+import { loadModel } from '../../../src/engine/models/load.js'
 import type { VisionConfig } from '../../../src/engine/models/model.js'
 import type { SaeConfig } from '../../../src/engine/saes/sae.js'
 import { elementCount, type Tensor } from '../../../src/engine/tensor.js'
 import { onnxruntime, referenceFloat64 } from '../each-backend.js'
 import { visionConfig as tinyConfig, visionTower } from '../interventions/tiny-towers.js'
-import { fixtureNames, runAll } from '../models/fixtures.js'
+import { fixtureNames, folderOf, runAll } from '../models/fixtures.js'
 import { randomWeights } from '../saes/spliced-tower.js'
 import { goldenBench } from './golden-bench.js'
 import { tinyBench } from './tiny-bench.js'
@@ -152,6 +157,53 @@ describe('direct logit attribution', async () => {
       for (let n = at; n < at + k; n++) expect(Number(activations.data[n])).toBeCloseTo(cls(Number(indices.data[n])), 10)
     }
   })
+
+  test('is linear in what is asked: of a difference it is the difference', async () => {
+    const { bench, tower, close } = await tinyBench(backend)
+    const pixels = tower.input(2) as Tensor<'float32'>
+    const width = bench.model.config.head.dOut
+    const direction = fc.array(fc.float({ min: -2, max: 2, noNaN: true }), { minLength: width, maxLength: width })
+    await fc.assert(
+      fc.asyncProperty(direction, direction, async (a, b) => {
+        const directions = [a, b, a.map((value, at) => value - b[at]!)]
+        const targets = directions.map((each, label) => ({ label: String(label), direction: Float32Array.from(each) }))
+        const answer = await directLogitAttribution.run(bench, { pixels, targets, by: { sources: true }, topK: 1, numbers: 1000 })
+        for (const { data } of [answer.components, answer.sources!]) {
+          const [first, second, difference] = [0, 1, 2].map((at) =>
+            Array.from(data, Number).slice((at * data.length) / 3, ((at + 1) * data.length) / 3),
+          )
+          expect(
+            largestDifference(
+              difference!,
+              first!.map((value, at) => value - second![at]!),
+            ),
+          ).toBeLessThan(1e-5 * Math.max(1, scaleOf(answer)))
+        }
+      }),
+      { numRuns: 20 },
+    )
+    await close()
+  })
+
+  test.each(['hf-clip', 'hf-dinov2-classifier', 'timm-average'])(
+    'of %s is exact with folded and centred weights, too, and says the same of scores',
+    async (name) => {
+      const processing = ['fold-layer-norm', 'centre-writing-weights', 'fold-value-biases'] as const
+      const bench = await goldenBench(backend, name)
+      const { description, towers } = await loadModel(folderOf(name), { processing })
+      const config = description.vision.config as VisionConfig
+      const build = builtTowers(description.vision, towers.vision.buildGraph)
+      const model = { key: 'folded', description, config, build, weights: await backend.upload(towers.vision.weights) }
+      const folded = openWorkbench({ backend, model, saes: [], programs: new ProgramShelf(backend) })
+      const input = { pixels: bench.pixels, targets: targetsOf(config), by: { heads: true }, topK: 1, numbers: 1000 }
+      const [plain, processed] = await Promise.all([bench, folded].map((each) => directLogitAttribution.run(each, input)))
+      expect(Math.max(...processed!.remainder.data.map(Math.abs))).toBeLessThan(1e-10 * scaleOf(processed!))
+      // weights are folded in float32
+      expect(largestDifference(Array.from(processed!.score.data, Number), Array.from(plain!.score.data, Number))).toBeLessThan(
+        1e-4 * scaleOf(plain!),
+      )
+    },
+  )
 
   test('compiles once, whatever the targets, and computes many images some at a time', async () => {
     const { bench, tower, nCompiled, close } = await tinyBench(backend)

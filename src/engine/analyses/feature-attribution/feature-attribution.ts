@@ -77,21 +77,25 @@ export interface FeatureAttribution {
   readonly keptShare: number
 }
 
-/** What is computed for one request beside the model's own run, at most. */
+/** Values of a block that gradients go back through, in widths of the residual stream. */
+const VALUES_OF_BLOCK = 14
+
+/** What is computed for one request beside the one run through all SAEs, at most: rows of gradients, their seeds, and what is read of them. */
 export function numbersOfAttribution(
   config: VisionConfig,
   { saes, most, heads }: { readonly saes: readonly SaeConfig[]; readonly most: number; readonly heads: boolean },
 ): number {
+  const { nLayers, dModel, nHeads, dMlp = 0 } = config
   const length = nPositions(config)
-  const rows = Math.min(ROWS_PER_RUN, most + 1)
-  const widths = saes.map(({ dIn, dOut }) => dIn + 3 * dOut)
-  const fields = widths.reduce((sum, width) => sum + width, (heads ? 3 * config.nLayers : 3) * config.dModel)
-  // latents, activations, coefficients, their gradients and attributions; gradients and seeds of every row
-  return saes.reduce((sum, { dSae }) => sum + 10 * length * dSae, 0) + rows * length * fields + (most + 1) * length * fields
+  const block = length * (VALUES_OF_BLOCK * dModel + 3 * dMlp) + 3 * nHeads * length ** 2
+  const read = length * saes.reduce((sum, { dOut }) => sum + dOut, (heads ? nLayers + 1 : 1) * dModel)
+  const seeds = length * saes.reduce((sum, { dIn }) => sum + dIn, heads ? nLayers * dModel : 0)
+  return Math.min(ROWS_PER_RUN, most + 1) * (2 * nLayers * block + seeds + read) + (most + 1) * read
 }
 
 export const featureAttribution: Analysis<FeatureAttributionInput, FeatureAttribution> = {
-  cost: ({ numbers, nodes }) => ({ rows: Math.min(ROWS_PER_RUN, nodes.most + 1), gradients: true, bytes: 4 * numbers }),
+  // SAEs are run through for the one image alone; the rows of gradients are among the numbers
+  cost: ({ numbers }) => ({ rows: 1, gradients: true, bytes: 4 * numbers }),
 
   async run(bench, input) {
     const setting = settingOf(bench, input)
