@@ -38,6 +38,8 @@ const header = 46
 /** Okabe and Ito's, which people with any kind of colour vision tell apart; after them the same with dashes. */
 const colours = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000', '#8a6d00']
 const dashes = ['', '5 3', '2 2', '8 3 2 3']
+/** As wide as most letters are at this size; a legend is not cut off. */
+const CHARACTER = 6.2
 const MOST_CHARACTERS = { title: 44, legend: 100, document: 90 }
 
 export function plotDoseResponse(panels: readonly DosePanel[], about: DoseAbout): string {
@@ -45,7 +47,8 @@ export function plotDoseResponse(panels: readonly DosePanel[], about: DoseAbout)
   const hasBands = panels.some(({ bands }) => bands.length > 0)
   const legend = [...about.legend.map(lineEntry), ...(hasBands ? [bandEntry(about.band)] : []), defaultEntry()]
   const top = header + legendRow * legend.length + 8
-  const width = nColumns * panel.width + 16
+  const texts = [...about.legend, ...(hasBands ? [about.band] : [])].map((text) => shortened(text, MOST_CHARACTERS.legend).length)
+  const width = Math.max(nColumns * panel.width + 16, 16 + 30 + CHARACTER * Math.max(0, ...texts) + 16)
   const height = top + Math.ceil(panels.length / nColumns) * panel.height + 22
   const order = about.strengths.map((_, index) => index).sort((a, b) => about.strengths[a]! - about.strengths[b]!)
   return svgDocument({ width, height, title: about.title, description: inWords(panels, about) }, [
