@@ -185,6 +185,37 @@ describe('a graph that is taken elsewhere', () => {
     },
   )
 
+  test.each<readonly [string, string, Edit]>([
+    ['add', 'relu', { op: 'feature-add', hookPoint, sae: 0, features: [{ feature: 3, strength: 4 }], positions: 'patches' }],
+    [
+      'set',
+      'relu',
+      {
+        op: 'feature-set',
+        hookPoint,
+        sae: 0,
+        features: [
+          { feature: 3, value: 2 },
+          { feature: 7, value: 0 },
+        ],
+      },
+    ],
+    [
+      'clamp, without the error',
+      'relu',
+      { op: 'feature-clamp', hookPoint, sae: 0, features: [{ feature: 3, max: 0.1 }], keepError: false },
+    ],
+    ['ablate, of a top-k SAE', 'topk', { op: 'feature-ablate', hookPoint: 'blocks.0.hook_mlp_out', sae: 0, features: [{ feature: 5 }] }],
+    ['reconstruct', 'topk', { op: 'reconstruct', hookPoint: 'blocks.0.hook_mlp_out', sae: 0, keepError: false }],
+  ])('edits features as the engine does: %s', async (_what, name, edit) => {
+    const asked = { edits: [edit], editSaes: [saeSource(name)] }
+    const own = await ownRun(asked)
+    const session = await openOnWeb(await exported(asked))
+    expect(session.inputNames).toEqual(['pixels'])
+    expect((await session.run({ pixels })).output).toBeCloseTensor(own.output!)
+    await session.release()
+  })
+
   test('has the weights of an SAE once that edits and reads', async () => {
     const relu = saeSource('relu')
     const featureEdit: Edit = { op: 'feature-scale', hookPoint, sae: 0, features: [{ feature: 3, strength: 4 }] }
