@@ -154,7 +154,7 @@ function axesOf(
   }: { config: VisionConfig; hookPoints: Parameters<typeof layOut>[1]['hookPoints']; saes: readonly DownloadedSae[] },
 ): readonly GridAxis[] {
   if (grid.over !== 'features') return layOut(grid, { config, hookPoints }).axes
-  checkFeatureIndices(grid, { dSae: saes[0]!.download.description.config.dSae, config })
+  checkFeatureIndices(grid, { sae: saes[0]!.download.description.config, hookPoints })
   return [{ name: 'feature', labels: grid.features.map(String) }]
 }
 

@@ -143,6 +143,28 @@ describe('answers are of the schema that OpenAPI promises', () => {
         saes: [saes.relu],
       },
       '/v1/attribution/features': { model: testModels.clip, image, target: { text: 'a' }, saes: [saes.relu], nodes: { most: 10 } },
+      '/v1/steer': {
+        ...{
+          model: testModels.clip,
+          inputs: [{ image }],
+          edits: [{ op: 'feature-add', sae: saes.relu, features: [{ feature: 1, strength: 2 }] }],
+        },
+        ...{
+          classify: { labels: ['a', 'b'] },
+          targets: [{ text: 'a' }],
+          controls: { n: 2 },
+          read: ['blocks.*.hook_resid_post'],
+          values: true,
+        },
+      },
+      '/v1/patching': {
+        ...{ model: testModels.clip, clean: [image], corrupted: [other], metric: { kind: 'score', target: { text: 'a' } } },
+        ...{ methods: ['patching', 'attribution', 'integrated-gradients'], steps: 2, plot: true },
+      },
+      '/v1/patching/paths': {
+        ...{ model: testModels.clip, clean: [image], corrupted: [other], metric: { kind: 'cosine' } },
+        ...{ senders: [{ component: 'embed' }], receivers: [{ component: 'output' }] },
+      },
     }
     for (const [route, body] of Object.entries(bodies)) {
       const response = await post(server.app, route, body)

@@ -12,7 +12,6 @@ import { attribution, integratedGradients, patched } from './patching/methods.js
 import type { Metric } from './patching/metric.js'
 import { openPatching } from './patching/open-patching.js'
 import type { Pairs } from './patching/trials.js'
-import { MOST_ROWS } from './shared-prefix.js'
 
 /**
  * `patching`: each cell run. `attribution`: its linear approximation, the gradient in the run that is patched times the difference of values.
@@ -52,14 +51,17 @@ export interface Completeness {
 
 export const DEFAULT_STEPS = 16
 
+/** What all values of a run take, freed as they are on the way, is held for this many of its rows at the most; with gradients they are all kept. */
+const ROWS_AT_ONCE = 8
+
 export const patching: Analysis<PatchingInput, PatchingOutput> = {
   cost({ clean, corrupted, source, methods, grid }) {
     const pictures = clean.shape[0]! + (corrupted?.shape[0] ?? 0) + (source.kind === 'other' ? 0 : source.pixels.shape[0]!)
     const pixels =
       clean.data.byteLength * (1 + Number(corrupted !== undefined)) + (source.kind === 'other' ? 0 : source.pixels.data.byteLength)
     const cells = grid.over === 'features' ? grid.features.length : 1
-    // Values that are kept of each picture are some of those of a run.
-    const rows = Math.min(MOST_ROWS, 8 + pictures) + pictures
+    // What is kept of each picture is some of the values of its run.
+    const rows = ROWS_AT_ONCE + pictures
     return { rows, gradients: methods.some((method) => method !== 'patching'), bytes: pixels + 4 * cells * pictures }
   },
 

@@ -6,6 +6,7 @@ import type { Workbench } from '../../../src/engine/analyses/workbench.js'
 import { applyEdits } from '../../../src/engine/interventions/apply-edits.js'
 import type { Edit } from '../../../src/engine/interventions/edit.js'
 import type { VisionConfig } from '../../../src/engine/models/model.js'
+import type { SaeConfig } from '../../../src/engine/saes/sae.js'
 import { float32, type Tensor } from '../../../src/engine/tensor.js'
 import { onnxruntime, reference, referenceFloat64, runOnce } from '../each-backend.js'
 import { randomVector, run, visionConfig, visionTower } from '../interventions/tiny-towers.js'
@@ -274,6 +275,40 @@ describe('what a grid compiles', () => {
     await ask(bench, { grid: { over: 'heads' }, direction: 'noise', metric: { kind: 'score', target: answers[1]! } })
     expect(nCompiled()).toBe(first)
     await close()
+  })
+})
+
+describe('features', () => {
+  const sae = (hookPoint: string): SaeConfig => ({
+    ...{ architecture: 'standard', activation: 'relu', dIn: 8, dOut: 8, dSae: 6 },
+    ...{ normalization: 'none', subtractsDecoderBias: false, hookPoint },
+  })
+  const numbers = (shape: readonly number[], seed: number) =>
+    float32(
+      shape,
+      randomVector(
+        shape.reduce((n, length) => n * length, 1),
+        seed,
+      ),
+    )
+  const weights = { W_enc: numbers([8, 6], 1), b_enc: numbers([6], 2), W_dec: numbers([6, 8], 3), b_dec: numbers([8], 4) }
+
+  test('of patches and of one token are patched at the tokens that there are', async () => {
+    for (const [hookPoint, nTokens] of [
+      ['hook_embed', 4],
+      ['blocks.1.hook_resid_post', 6],
+    ] as const) {
+      const { bench, close } = await tinyBench(await reference.create(), { saes: [{ config: sae(hookPoint), weights }] })
+      const grid = { over: 'features', features: [0, 1, 2, 3, 4, 5] } as const
+      const { values, corrupted: base } = await ask(bench, { grid, methods: ['patching', 'integrated-gradients'], steps: 4 })
+      expect(values.patching!.shape).toEqual([2, 6])
+      expect([...values.patching!.data]).not.toEqual(Array.from(values.patching!.data, (_, at) => base!.data[Math.floor(at / 6)]))
+      const outside = { over: 'features', features: [0], positions: [nTokens] } as const
+      await expect(ask(bench, { grid: outside })).rejects.toMatchObject({
+        problems: [{ path: 'positions[0]', message: `position ${nTokens} is out of range; what this SAE reads has 0 to ${nTokens - 1}` }],
+      })
+      await close()
+    }
   })
 })
 

@@ -9,14 +9,14 @@ import { gradientName } from '../../graph/differentiate.js'
 import { replaceEach } from '../../graph/edit.js'
 import type { Graph } from '../../graph/graph.js'
 import { prune } from '../../graph/prune.js'
-import { nPositions } from '../../hook-points.js'
 import type { BuiltTower } from '../../interventions/built-towers.js'
 import { asHookPoint, siteOf, tokensOf, whereWritten, writtenHookPoint } from '../../interventions/spliced-sae.js'
 import type { Place } from '../../interventions/technique.js'
-import type { VisionConfig } from '../../models/model.js'
+import type { HookPointInfo } from '../../models/model.js'
 import { attachSaes, saePrefix, vectors } from '../../saes/attach-saes.js'
 import { decodeChange, encoderInput } from '../../saes/encode-decode.js'
 import { add, literal, multiply, wholes } from '../../saes/expressions.js'
+import type { SaeConfig } from '../../saes/sae.js'
 import { float32, int64, type Tensor } from '../../tensor.js'
 import type { Workbench } from '../workbench.js'
 import { appended, differentiated, type Judged } from './gradients.js'
@@ -41,14 +41,20 @@ export function hookPointsOfSae(bench: Workbench): string[] {
   return [config.hookPoint, writtenHookPoint(config)]
 }
 
+/** How many tokens an SAE encodes of a picture. */
+export function nTokensOf({ hookPoint: name }: SaeConfig, hookPoints: readonly HookPointInfo[]): number {
+  const { shape } = hookPoints.find((each) => each.name === name)!
+  return shape.length > 2 ? Number(shape[1]) : 1
+}
+
 /** @throws INPUT_INVALID naming every feature and position that is not there */
 export function checkFeatureIndices(
   { features, positions }: FeatureGrid,
-  { dSae, config }: { readonly dSae: number; readonly config: VisionConfig },
+  { sae, hookPoints }: { readonly sae: SaeConfig; readonly hookPoints: readonly HookPointInfo[] },
 ): void {
   const problems = [
-    ...outOfRange(features, { path: 'features', what: 'feature', length: dSae, of: 'this SAE' }),
-    ...outOfRange(positions, { path: 'positions', what: 'position', length: nPositions(config) }),
+    ...outOfRange(features, { path: 'features', what: 'feature', length: sae.dSae, of: 'this SAE' }),
+    ...outOfRange(positions, { path: 'positions', what: 'position', length: nTokensOf(sae, hookPoints), of: 'what this SAE reads' }),
   ]
   const [first] = problems
   if (first) throw new EngineError('INPUT_INVALID', { path: first.path, problem: first.message }, problems)
@@ -129,7 +135,7 @@ function changedTower({ graph, types, tower }: BuiltTower, bench: Workbench): { 
     const from = encoderInput(b, tokensOf(b, x, sae, place), config, site)
     if (!config.transcoder || config.transcoder.denormalizes) scale = from.normalized.scale
     const chosen = b.input(inputs.chosen, 'int64', ['batch', 'nChosen'])
-    const change = b.input(inputs.change, 'float32', ['batch', nPositions(bench.model.config), 'nChosen'])
+    const change = b.input(inputs.change, 'float32', ['batch', nTokensOf(config, tower.hookPoints), 'nChosen'])
     const placed = asHookPoint(b, decodeChange(b, change, { from, chosen }, config, site), sae, place)
     const edited = b.op('Where', [b.op('Equal', [placed, literal(b, 0)]), x, add(b, x, placed)])
     return whereWritten(b, { edited, x }, sae, place)

@@ -51,7 +51,7 @@ export async function openPatching(bench: Workbench, input: PatchingInput): Prom
 
   const openLanes = async (): Promise<Pick<OpenPatching, 'axes' | 'lanes' | 'others' | 'grid'>> => {
     if (spec.over === 'features') {
-      checkFeatureIndices(spec, { dSae: bench.saes[0]!.config.dSae, config: model.config })
+      checkFeatureIndices(spec, { sae: bench.saes[0]!.config, hookPoints: model.description.vision.hookPoints })
       const program = await bench.ready('patching codes', () => codesGraph(built(), bench))
       const latents = { [codesNames.latents]: int64([spec.features.length], spec.features) }
       const codes: Ready = { ...program, run: (feeds) => program.run({ ...feeds, ...latents }) }
