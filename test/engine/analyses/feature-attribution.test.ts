@@ -5,6 +5,7 @@ import {
   type FeatureAttributionInput,
   featureAttribution,
 } from '../../../src/engine/analyses/feature-attribution/feature-attribution.js'
+import { imageRuns } from '../../../src/engine/analyses/image-runs.js'
 import type { Target } from '../../../src/engine/analyses/targets.js'
 import type { VisionConfig } from '../../../src/engine/models/model.js'
 import type { SaeConfig } from '../../../src/engine/saes/sae.js'
@@ -12,6 +13,7 @@ import type { Tensor } from '../../../src/engine/tensor.js'
 import { onnxruntime, referenceFloat64 } from '../each-backend.js'
 import { visionConfig, visionTower } from '../interventions/tiny-towers.js'
 import { randomWeights } from '../saes/spliced-tower.js'
+import { goldenBench } from './golden-bench.js'
 import { tinyBench } from './tiny-bench.js'
 
 const base: SaeConfig = {
@@ -123,6 +125,32 @@ describe('feature attribution', () => {
         const out = edges.filter(({ from }) => from === index).reduce((sum, { influence }) => sum + influence, 0)
         expect(Math.abs(out - attribution), `${kind} ${index}`).toBeLessThan(1e-6 * scale)
       }
+    }
+  })
+
+  test.each([
+    'hf-vit-classifier',
+    'hf-dinov2-classifier',
+    'hf-dinov2-registers',
+    'open-clip-custom',
+    'timm-average',
+    'timm-no-cls',
+    'vit-prisma-solu',
+    'vit-prisma-attn-only',
+  ])('works for %s: the value is the score, and heads and tokens matter as much as their edges say', async (name) => {
+    const bench = await goldenBench(backend, name)
+    const { config } = bench.model
+    const [first] = [...imageRuns(bench.pixels, 1)] as [Tensor<'float32'>]
+    const target = direction(config)
+    const input = { pixels: first, target, freeze: { attention: true, norms: true }, heads: true, numbers: 100 }
+    const { nodes, edges, value } = await featureAttribution.run(bench, { ...input, nodes: everything, edges: everything })
+    const { score } = await directLogitAttribution.run(bench, { pixels: first, targets: [target], by: {}, topK: 1, numbers: 10 })
+    expect(Math.abs(value - Number(score.data[0]))).toBeLessThan(1e-9 * Math.max(1, Math.abs(value)))
+    const scale = Math.max(...nodes.map(({ attribution }) => Math.abs(attribution)))
+    expect(nodes.some(({ kind }) => kind === 'head') && nodes.some(({ kind }) => kind === 'token')).toBe(true)
+    for (const [index, { attribution }] of nodes.entries()) {
+      const out = edges.filter(({ from }) => from === index).reduce((sum, { influence }) => sum + influence, 0)
+      expect(Math.abs(out - attribution)).toBeLessThan(1e-5 * scale)
     }
   })
 
