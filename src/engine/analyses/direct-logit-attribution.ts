@@ -16,6 +16,7 @@ import { poolsTokens } from './read-out.js'
 import type { PartName } from './score-parts.js'
 import { inChunks, MOST_ROWS, type Outputs, rowsOf } from './shared-prefix.js'
 import { directionsInput, directionsOf, scoringOf, type Target } from './targets.js'
+import { firstOf, topCount } from './top-counts.js'
 import type { Workbench } from './workbench.js'
 
 export type { PartName } from './score-parts.js'
@@ -105,7 +106,7 @@ export const directLogitAttribution: Analysis<DirectAttributionInput, DirectAttr
       (from, to) => program.run({ ...rowsOf({ pixels: input.pixels }, from, to), ...directions }),
       rowsPerRun(input),
     )
-    return arranged(values, { structure, parts: partNames(bench.model.build(new Set()).graph, config), nSaes: bench.saes.length })
+    return arranged(values, { structure, topK: input.topK, parts: partNames(bench.model.build(new Set()).graph, config) })
   },
 }
 
@@ -141,22 +142,22 @@ function structureOf({ by, topK }: DirectAttributionInput, { model: { config }, 
     heads: by.heads ?? false,
     sources: by.sources ?? false,
     tokens: by.tokens ?? false,
-    neurons: by.neurons && config.dMlp !== undefined ? Math.min(topK, config.dMlp) : 0,
-    features: by.features ? saes.map((sae) => Math.min(topK, sae.config.dSae)) : [],
+    neurons: by.neurons && config.dMlp !== undefined ? topCount(topK, config.dMlp) : 0,
+    features: by.features ? saes.map((sae) => topCount(topK, sae.config.dSae)) : [],
   }
 }
 
 function arranged(
   values: Outputs,
-  { structure, parts, nSaes }: { structure: AttributionStructure; parts: readonly PartName[]; nSaes: number },
+  { structure, topK, parts }: { structure: AttributionStructure; topK: number; parts: readonly PartName[] },
 ): DirectAttribution {
   const largest = (prefix: string): LargestParts => ({
-    values: values[`${prefix}.values`]!,
-    indices: values[`${prefix}.indices`]!,
-    activations: values[`${prefix}.activations`]!,
+    values: firstOf(values[`${prefix}.values`]!, topK),
+    indices: firstOf(values[`${prefix}.indices`]!, topK),
+    activations: firstOf(values[`${prefix}.activations`]!, topK),
   })
   const one = (name: string) => ({ [name]: values[name]! })
-  const saes = Array.from({ length: nSaes }, (_, index): SaeParts => {
+  const saes = Array.from({ length: structure.features.length }, (_, index): SaeParts => {
     const prefix = `features[${index}]`
     const [features, bias, error] = ['features', 'bias', 'error'].map((name) => values[`${prefix}.${name}`]!) as [
       Tensor<'float32'>,

@@ -154,7 +154,7 @@ describe('direct logit attribution', async () => {
       const cls = (neuron: number) => Number(post.data[image * nPositions(config) * config.dMlp! + neuron])
       const sizes = Array.from(values.data.slice(at, at + k), Math.abs)
       expect(sizes).toEqual([...sizes].sort((a, b) => b - a))
-      for (let n = at; n < at + k; n++) expect(Number(activations.data[n])).toBeCloseTo(cls(Number(indices.data[n])), 10)
+      for (let n = at; n < at + k; n++) expect(Number(activations.data[n])).toBeCloseTo(cls(Number(indices.data[n])), 6)
     }
   })
 
@@ -223,6 +223,11 @@ describe('direct logit attribution', async () => {
       numbers: 2 ** 24,
     })
     expect(nCompiled()).toBe(1)
+    const of = (topK: number) => directLogitAttribution.run(bench, { pixels, targets, by: { neurons: true }, topK, numbers: 1000 })
+    const [few, more] = [await of(2), await of(5)]
+    expect(nCompiled()).toBe(2)
+    expect([few, more].map(({ neurons }) => neurons!.values.shape.at(-1))).toEqual([2, 5])
+    expect(Array.from(more.neurons!.values.data.slice(0, 2))).toEqual(Array.from(few.neurons!.values.data.slice(0, 2)))
     expect(inParts.heads!.shape[0]).toBe(5)
     const kept = Array.from(whole.score.data, Number).filter((_, at) => at % 3 > 0)
     expect(largestDifference(Array.from(inParts.score.data, Number), kept)).toBeLessThan(1e-6)

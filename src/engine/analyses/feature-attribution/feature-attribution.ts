@@ -15,6 +15,7 @@ import type { Analysis } from '../analysis.js'
 import { poolsTokens } from '../read-out.js'
 import type { Outputs } from '../shared-prefix.js'
 import { scoringOf, type Target } from '../targets.js'
+import { topCount } from '../top-counts.js'
 import type { Workbench } from '../workbench.js'
 import {
   type AttributionEdge,
@@ -154,7 +155,7 @@ function isItself({ kind, sae, index, position }: Candidate, target: Target | Fe
 }
 
 async function runTotal(bench: Workbench, { pixels, nodes }: FeatureAttributionInput, { setting, target }: Prepared): Promise<Outputs> {
-  const k = setting.sites.map(({ sae }) => Math.min(nodes.most, sae.dSae * nPositions(setting.config)))
+  const k = setting.sites.map(({ sae }) => topCount(nodes.most, sae.dSae * nPositions(setting.config)))
   const program = await bench.ready(`featureAttribution total ${keyOf(setting)} ${k}`, () => {
     return totalGraph(bench.model.build(new Set()), { ...setting, k })
   })
