@@ -22,12 +22,19 @@ import { type Scoring, scoringOf, type Target } from './targets.js'
 import { relativeTo, vectorChanges } from './vector-changes.js'
 import type { Workbench } from './workbench.js'
 
+/** With latents of an SAE for each of their tokens, fewer rows run at once. */
+const ROWS_WITH_SAES = 8
+/** What all values of a run take, freed as they are on the way, is held for this many of its rows at the most. */
+const ROWS_AT_ONCE = 8
+
 export const steer: Analysis<SteerInput, SteerOutput> = {
   cost({ pixels, readBytes, answers, controls }) {
     const nImages = pixels.shape[0]!
     const nAnswers = answers === undefined || answers === 'classes' ? 0 : answers.embeddings.shape[0]!
-    const rows = Math.min(MOST_ROWS, nImages * (2 + (controls?.n ?? 0)))
-    return { rows, bytes: nImages * (2 * readBytes + 8 * nAnswers + 4 * (controls?.n ?? 0)) }
+    return {
+      rows: Math.min(ROWS_AT_ONCE, nImages * (2 + (controls?.n ?? 0))),
+      bytes: nImages * (2 * readBytes + 8 * nAnswers + 4 * (controls?.n ?? 0)),
+    }
   },
 
   async run(bench, input) {
@@ -92,12 +99,13 @@ async function openRunner(bench: Workbench, { pixels, edits }: SteerInput, read:
   const begun = await start.begin({ pixels })
   const feeds = editInputs(edits, built.tower, pixels.shape[0]!)
   const places = editedHookPoints(edits, built.tower.hookPoints)
+  const most = saes.length > 0 ? ROWS_WITH_SAES : MOST_ROWS
   return {
     built,
     async run(variants) {
       const parts: Outputs[] = []
-      for (let from = 0; from < variants.length; from += MOST_ROWS) {
-        const some = variants.slice(from, from + MOST_ROWS)
+      for (let from = 0; from < variants.length; from += most) {
+        const some = variants.slice(from, from + most)
         const rows = some.map(({ image }) => image)
         const made = await begun.run(rows, { ...editRows(feeds, some), ...controlInputs(places, some) })
         parts.push({ ...made, ...Object.fromEntries(Object.entries(begun.shared).map(([name, value]) => [name, imageRows(value, rows)])) })
