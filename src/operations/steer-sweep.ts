@@ -89,8 +89,14 @@ export const steerSweep = defineOperation({
 })
 
 /** A row for each point of each image. */
-export function sweepColumns({ strengths, directions, targets, ...tensors }: Static<typeof SteerSweepShape>): Record<string, Column> {
-  return sweptTable(tensors as SweptTensors, { strengths, directions: directions.map(({ label }) => label), targets })
+export function sweepColumns({
+  strengths,
+  directions,
+  positions,
+  targets,
+  ...tensors
+}: Static<typeof SteerSweepShape>): Record<string, Column> {
+  return sweptTable(tensors as SweptTensors, { strengths, directions: directions.map(({ label }) => label), positions, targets })
 }
 
 /** Of each point of a curve: its score and probability, what random directions do; and of each image. */

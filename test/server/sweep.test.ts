@@ -108,7 +108,7 @@ describe('a sweep', () => {
     const table = tableFromIPC(arrow.rawPayload)
     expect(table.numRows).toBe(2 * 2 * 2 * 4 * 3)
     const row = table.get(table.numRows - 1)!.toJSON()
-    expect(row).toMatchObject({ image: 1, direction: 'mine', positions: 1, strength: 4, target: 'flag' })
+    expect(row).toMatchObject({ image: 1, direction: 'mine', positions: 'cls', strength: 4, target: 'flag' })
     const npz = await readNpz(bytesSource((await post(server.app, '/v1/steer/sweep', body, { accept: NPZ })).rawPayload), 'sweep.npz')
     expect(npz.get('score')!.data.at(-1)).toBe(row.score)
     expect(npz.get('direction')!.data.at(-1)).toBe(1)
@@ -161,6 +161,18 @@ describe('a sweep', () => {
     expect(answer.curves[0].probabilities).toHaveLength(4)
     expect(answer.curves[1].probabilities).toBeNull()
     expect(answer.divergences.shape).toEqual([2, 1, 2, 4])
+  })
+})
+
+describe('numbers beyond bounds', () => {
+  test('are null in curves and drawn as nothing, never an error', async () => {
+    const answer = await sweep({ strengths: [1, 1e30], plot: true, controls: 2 })
+    for (const { scores } of answer.curves) {
+      expect(scores[0]).toEqual(expect.any(Number))
+      expect(scores[1] === null || Number.isFinite(scores[1])).toBe(true)
+    }
+    expect(answer.plot).not.toContain('NaN')
+    expect(answer.positions).toEqual(['all', 'cls'])
   })
 })
 

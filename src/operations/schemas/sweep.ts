@@ -115,7 +115,7 @@ const ControlBandShape = Type.Object(
 export const SweepCurveShape = Type.Object(
   {
     direction: Type.Integer({ description: 'Index into `directions`.' }),
-    positions: Type.Integer({ description: 'Index into `positions` of the request.' }),
+    positions: Type.Integer({ description: 'Index into `positions`.' }),
     target: Type.Integer({ description: 'Index into `targets`.' }),
     default: Type.Union([Type.Number(), Type.Null()], { description: 'The score without it.' }),
     scores: Curve('Of each strength. Null where a strength made it infinite or not a number.'),
@@ -173,6 +173,7 @@ export const sweptFields = {
   strengths: Type.Array(Type.Number(), { description: 'In the order of the request.' }),
   targets: Type.Array(Type.String()),
   directions: Type.Array(SweptDirectionShape),
+  positions: Type.Array(Type.String(), { description: 'The choices of positions, in words.' }),
   controls: Type.Integer({ description: 'Random directions.' }),
   seed: Type.Integer(),
   curves: Type.Array(SweepCurveShape, { description: 'Directions in order, of each its positions, of each the targets.' }),

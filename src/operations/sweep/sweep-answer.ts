@@ -2,6 +2,7 @@
 
 import { curveNumbers, curvesOf } from '../../engine/analyses/sweep-curves.js'
 import type { SweepResults } from '../../engine/analyses/sweep-results.js'
+import type { PositionSelector } from '../../engine/interventions/edit.js'
 import type { Column } from '../../engine/io/arrow-table.js'
 import { type DosePanel, plotDoseResponse } from '../../engine/plots/dose-response.js'
 import { float32 } from '../../engine/tensor.js'
@@ -41,11 +42,21 @@ export function sweptAnswer(results: SweepResults, sweep: ResolvedSweep) {
     strengths: [...plan.strengths],
     targets: plan.targets.map(({ label }) => label),
     directions: plan.directions.map(({ hookPoint }, index) => ({ label: sweep.labels[index]!, hookPoint, norm: sweep.norms[index]! })),
+    positions: plan.places.map(({ positions }) => inWords(positions)),
     controls: plan.nControls,
     seed: plan.seed,
     curves,
     collateral: collateralOf(results),
   }
+}
+
+const MOST_INDICES = 6
+
+/** `cls`, `[1, 3]`, `24 positions` */
+function inWords(positions: PositionSelector): string {
+  if (typeof positions === 'string') return positions
+  const chosen = positions.flatMap((each, index) => (each === true ? [index] : each === false ? [] : [each]))
+  return chosen.length <= MOST_INDICES ? `[${chosen.join(', ')}]` : `${chosen.length} positions`
 }
 
 export type SweptAnswer = ReturnType<typeof sweptAnswer>
@@ -118,7 +129,7 @@ export function sweptTable(
   return {
     image: { values: image },
     direction: { values: direction, names: names.directions },
-    positions: { values: positions },
+    positions: { values: positions, names: names.positions },
     strength: { values: Float32Array.from(strength, (of) => strengths[of]!) },
     target: { values: target, names: names.targets },
     score: { values: scores.data },
@@ -131,6 +142,7 @@ export function sweptTable(
 export interface TableNames {
   readonly strengths: readonly number[]
   readonly directions: readonly string[]
+  readonly positions: readonly string[]
   readonly targets: readonly string[]
 }
 
@@ -142,14 +154,13 @@ const unitWords: Readonly<Record<string, string>> = {
 }
 
 /** A panel for each target and choice of positions, of the first 24. */
-export function sweptPlot({ curves, strengths, targets, directions, unit, controls, model }: PlottedSweep): string {
-  const nPlaces = Math.max(...curves.map(({ positions }) => positions)) + 1
+export function sweptPlot({ curves, strengths, targets, directions, positions, unit, controls, model }: PlottedSweep): string {
   const number = (value: number | null) => value ?? Number.NaN
   const panels = targets.flatMap((label, target) =>
-    Array.from({ length: nPlaces }, (_, place): DosePanel => {
+    positions.map((where, place): DosePanel => {
       const own = curves.filter((curve) => curve.target === target && curve.positions === place)
       return {
-        title: nPlaces > 1 ? `${label} (positions ${place})` : label,
+        title: positions.length > 1 ? `${label} (${where})` : label,
         default: number(own[0]!.default),
         lines: own.map(({ scores }) => scores.map(number)),
         bands: own.flatMap((curve) =>
@@ -169,4 +180,7 @@ export function sweptPlot({ curves, strengths, targets, directions, unit, contro
   })
 }
 
-export type PlottedSweep = Pick<SweptAnswer, 'curves' | 'strengths' | 'targets' | 'directions' | 'unit' | 'controls' | 'model'>
+export type PlottedSweep = Pick<
+  SweptAnswer,
+  'curves' | 'strengths' | 'targets' | 'directions' | 'positions' | 'unit' | 'controls' | 'model'
+>

@@ -7,7 +7,7 @@ const header = [
   ...['control_low', 'control_median', 'control_high', 'controls_beaten'],
 ]
 
-export function curvesCsv({ curves, strengths, directions, targets }: SweptAnswer): string {
+export function curvesCsv({ curves, strengths, directions, positions, targets }: SweptAnswer): string {
   const rows = curves.flatMap((curve) => {
     const { label, hookPoint } = directions[curve.direction]!
     return strengths.map((strength, at) => {
@@ -15,7 +15,7 @@ export function curvesCsv({ curves, strengths, directions, targets }: SweptAnswe
       const change = score === null || curve.default === null ? null : score - curve.default
       const { low, median, high, beaten } = curve.controls ?? {}
       const numbers = [strength, score, change, curve.probabilities?.[at], low?.[at], median?.[at], high?.[at], beaten?.[at]]
-      return [label, hookPoint, curve.positions, targets[curve.target]!, ...numbers]
+      return [label, hookPoint, positions[curve.positions]!, targets[curve.target]!, ...numbers]
     })
   })
   return [header, ...rows].map((row) => `${row.map(cell).join(',')}\r\n`).join('')

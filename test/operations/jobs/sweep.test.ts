@@ -108,7 +108,7 @@ describe('a sweep as a job', () => {
       // the mean over the pictures, of the table
       const scores = table.toArray().map((row) => row.toJSON())
       const own = scores.filter(
-        (row) => row.direction === 'the other' && row.positions === 1 && row.target === 'a dog' && row.strength === strengths[2],
+        (row) => row.direction === 'the other' && row.positions === 'patches' && row.target === 'a dog' && row.strength === strengths[2],
       )
       expect(own).toHaveLength(6)
       const curve = curves.find((each: Record<string, number>) => each.direction === 1 && each.positions === 1 && each.target === 1)

@@ -15,7 +15,7 @@ import { sweptAnswer, sweptPlot, sweptTable, sweptTensors } from '../../sweep/sw
 import { curvesCsv } from '../../sweep/sweep-csv.js'
 import { putArtifacts } from '../artifacts.js'
 import { defineJobKind, type JobContext, type Json } from '../job-kind.js'
-import { type OpenSweep, openSweep, type SweepJobInput, SweepJobShape } from '../sweep/open-sweep.js'
+import { type OpenSweep, openSweep, SweepJobShape } from '../sweep/open-sweep.js'
 import { partOfSweep, sweepPart } from '../sweep/sweep-part.js'
 import { pictureIds } from '../sweep/sweep-pictures.js'
 
@@ -98,7 +98,7 @@ export const sweepJob = defineJobKind({
       if (of !== sweep.identity) throw replaced()
       for (const output of outputs) results.add(pieces.next().value as SweepPiece, output)
     }
-    return report(results, sweep, { input, job })
+    return report(results, sweep, job)
   },
 })
 
@@ -124,15 +124,12 @@ function replaced(): EngineError {
   return new EngineError('CHECKPOINT_MISMATCH', { checkpoint: 'of this job', problems })
 }
 
-async function report(
-  results: SweepResults,
-  { sweep, imageIds, controlIds }: OpenSweep,
-  { input, job }: { readonly input: SweepJobInput; readonly job: JobContext },
-): Promise<Json> {
+async function report(results: SweepResults, { sweep, imageIds, controlIds }: OpenSweep, job: JobContext): Promise<Json> {
   const answer = sweptAnswer(results, sweep)
   const tensors = sweptTensors(results)
-  const names = { strengths: answer.strengths, directions: answer.directions.map(({ label }) => label), targets: answer.targets }
-  const about = { positions: input.positions ?? ['all'], images: imageIds, controlImages: controlIds }
+  const { strengths, positions } = answer
+  const names = { strengths, positions, directions: answer.directions.map(({ label }) => label), targets: answer.targets }
+  const about = { images: imageIds, controlImages: controlIds }
   const artifacts = await putArtifacts(job.blobs, {
     'sweep.json': `${JSON.stringify({ ...answer, ...about }, null, 1)}\n`,
     'curves.csv': curvesCsv(answer),
