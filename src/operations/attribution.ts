@@ -20,6 +20,7 @@ import { Problems, RequestError } from './errors.js'
 import type { DownloadedSae } from './find-feature.js'
 import { findModel } from './find-model.js'
 import { checkSaesFit, findDownloadedSaes } from './find-saes.js'
+import { fixedLimits } from './limits.js'
 import { loadInputs } from './load-inputs.js'
 import { type Call, type Context, defineOperation } from './operation.js'
 import { checkTargets, resolveTargets } from './resolve-targets.js'
@@ -124,9 +125,19 @@ function checkSize(
     (by.neurons ? 4 * config.nLayers * Math.min(topK, config.dMlp ?? 0) : 0) +
     saes.reduce((sum, { download }) => sum + 3 * Math.min(topK, download.description.config.dSae) + 3, 0)
   const given = nInputs * input.targets.length * perTarget
+  const fewer = 'Send fewer inputs or targets at a time, or ask for less in "by"'
+  const most = fixedLimits.readBytes
+  if (4 * given > most) {
+    throw new RequestError('LIMIT_EXCEEDED', {
+      limit: 'readBytes',
+      given: 4 * given,
+      maximum: most,
+      what: 'bytes of the answer',
+      instead: `${fewer}.`,
+    })
+  }
   if (call.maxNumbers && given > call.maxNumbers.value) {
-    const instead =
-      'Send fewer inputs or targets at a time, or ask for less in "by"; over REST, Accept: application/x-npz has room for more.'
+    const instead = `${fewer}; over REST, Accept: application/x-npz has room for more.`
     const { limit, value } = call.maxNumbers
     throw new RequestError('LIMIT_EXCEEDED', { limit, given, maximum: value, what: 'numbers in the answer', instead })
   }

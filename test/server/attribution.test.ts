@@ -220,11 +220,16 @@ describe('attribution is refused', () => {
     expect(await refusal({ saes: [embed] })).toMatchObject({ status: 400, detail: expect.stringMatching(/writes to hook_embed/) })
   })
 
-  test('of an answer that no door could write', async () => {
-    const targets = Array.from({ length: 32 }, () => ({ direction: [1, ...Array(7).fill(0)] }))
+  test('of too many targets, and of an answer that GraphQL has no room for', async () => {
+    const direction = Array.from({ length: 12 }, (_, at) => at + 1)
+    const targets = Array.from({ length: 32 }, () => ({ direction }))
     const { status, detail } = await refusal({ targets: [...targets, ...targets] })
     expect(status).toBe(422)
-    expect(detail).toMatch(/targets/)
+    expect(detail).toMatch(/limit "targets" of 32/)
+    const inputs = Array.from({ length: 16 }, () => ({ image: images[0] }))
+    const query = 'query ($input: AttributionInput!) { attribution(input: $input) { sources { data } } }'
+    const { errors } = await graphql(server.app, query, { input: ask({ inputs, targets, by: ['source', 'token'] }) })
+    expect(errors[0]!.message).toMatch(/limit "graphqlNumbers"/)
   })
 
   test('of unknown fields and kinds', async () => {
