@@ -3,7 +3,7 @@
 import type { ModelRecord } from '../../catalog/catalog.js'
 import type { Judging } from '../../engine/analyses/patching/judge.js'
 import type { Metric } from '../../engine/analyses/patching/metric.js'
-import type { PatchSource } from '../../engine/analyses/patching/trials.js'
+import type { ValueSource } from '../../engine/analyses/patching/trials.js'
 import type { Target } from '../../engine/analyses/targets.js'
 import { EngineError } from '../../engine/errors.js'
 import { patchGrid } from '../../engine/hook-points.js'
@@ -181,7 +181,7 @@ async function corruptionOf(
   }
 }
 
-async function sourceOf(source: PairsRequest['source'], pictures: Pictures): Promise<PatchSource> {
+async function sourceOf(source: PairsRequest['source'], pictures: Pictures): Promise<ValueSource> {
   if (!source || source.kind === 'other') return { kind: 'other' }
   const pixels = await pictures(source.images, 'source.images')
   return source.kind === 'mean' ? { kind: 'mean', pixels } : { kind: 'resample', pixels, seed: source.seed ?? 0, draws: source.draws ?? 1 }

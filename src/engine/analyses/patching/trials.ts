@@ -17,7 +17,7 @@ export type Direction = 'denoise' | 'noise'
  * Whose values are put into a run: the other run's of its pair; the mean over a set of pictures; or those of a picture drawn from the set, `draws`
  * times, whose results are averaged.
  */
-export type PatchSource =
+export type ValueSource =
   | { readonly kind: 'other' }
   | { readonly kind: 'mean'; readonly pixels: Tensor<'float32'> }
   | { readonly kind: 'resample'; readonly pixels: Tensor<'float32'>; readonly seed: number; readonly draws: number }
@@ -28,7 +28,7 @@ export interface Pairs {
   /** Not needed where values come from a set of pictures and are put into the clean run. */
   readonly corrupted?: Tensor<'float32'>
   readonly direction: Direction
-  readonly source: PatchSource
+  readonly source: ValueSource
 }
 
 /** One run to be patched, by its pair, and the row of the values that are put into it. */
