@@ -11,10 +11,10 @@
  */
 
 import type { GraphBuilder } from '../graph/builder.js'
-import { decode, decodeChange, encode, encoderInput } from '../saes/encode-decode.js'
+import { decodeChange, type Encoded, encode, encoderInput } from '../saes/encode-decode.js'
 import { add, literal, multiply, subtract, wholes } from '../saes/expressions.js'
 import type { Edit, FeatureEdit } from './edit.js'
-import { asHookPoint, saeOf, siteOf, tokensOf, whereWritten } from './spliced-sae.js'
+import { asHookPoint, encodeAll, saeOf, siteOf, tokensOf, whereWritten } from './spliced-sae.js'
 import type { EditingSae, Operand, Place, Technique } from './technique.js'
 
 export type FeatureChange = Exclude<FeatureEdit, { op: 'reconstruct' }> & Pick<Edit, 'hookPoint' | 'positions' | 'heads'>
@@ -60,13 +60,14 @@ export const changeFeatures: Technique<FeatureChange> = {
     const [site, config] = [siteOf(sae, x), sae.config]
     const tokens = tokensOf(b, x, sae, place)
     const needsAll = edit.keepError === false || config.activation === 'topk'
-    const encoded = encode(b, tokens, config, needsAll ? site : { ...site, chosen: chosen! })
-    const z = needsAll ? ofFeatures(b, encoded.latentActs, chosen!) : encoded.latentActs
+    const whole = needsAll ? encodeAll(b, tokens, sae, x) : undefined
+    const own = whole ? encoderInput(b, tokens, config, site) : encode(b, tokens, config, { ...site, chosen: chosen! })
+    const z = whole ? ofFeatures(b, whole.latentActs, chosen!) : (own as Encoded).latentActs
     const clamped = b.op('Min', [b.op('Max', [z, low!]), high!])
     const change = add(b, subtract(b, clamped, z), add(b, multiply(b, clamped, factor!), offset!))
-    const decoded = decodeChange(b, change, { from: encoded, chosen: chosen! }, config, site)
+    const decoded = decodeChange(b, change, { from: own, chosen: chosen! }, config, site)
     if (edit.keepError !== false) return added(b, { x, change: decoded }, sae, place)
-    const edited = asHookPoint(b, add(b, decode(b, encoded.latentActs, encoded, config, site), decoded), sae, place)
+    const edited = asHookPoint(b, add(b, whole!.decoded(), decoded), sae, place)
     return whereWritten(b, { edited, x }, sae, place)
   },
 }

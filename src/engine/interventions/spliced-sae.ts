@@ -3,7 +3,7 @@
 import { invariant } from '../errors.js'
 import type { GraphBuilder } from '../graph/builder.js'
 import { vectors } from '../saes/attach-saes.js'
-import type { SaeSite } from '../saes/encode-decode.js'
+import { decode, encode, type SaeSite } from '../saes/encode-decode.js'
 import { wholes } from '../saes/expressions.js'
 import type { SaeConfig } from '../saes/sae.js'
 import { tensor } from '../tensor.js'
@@ -30,6 +30,26 @@ export function tokensOf(b: GraphBuilder, x: string, { config }: EditingSae, { h
   const read = config.transcoder ? config.hookPoint : x
   const { axes } = config.transcoder ? tower.hookPoints.find(({ name }) => name === config.hookPoint)! : hookPoint
   return axes.length > 2 ? vectors(b, read, config) : b.op('Unsqueeze', [read, wholes(b, [1])])
+}
+
+/** Every latent of every token. */
+export interface WholeCode {
+  /** `[batch, pos, dSae]` */
+  readonly latentActs: string
+  /** The reconstruction, `[batch, pos, dOut]`. */
+  decoded(): string
+}
+
+/** @param tokens  of `tokensOf`; here the rows of one matrix, so that a bias is added within the product */
+export function encodeAll(b: GraphBuilder, tokens: string, { config, prefix }: EditingSae, x: string): WholeCode {
+  const site: SaeSite = { prefix, hooks: `${x}/all/`, axes: ['batch', 'dModel'] }
+  const encoded = encode(b, b.op('Reshape', [tokens, wholes(b, [-1, config.dIn])]), config, site)
+  const batchAndPos = b.op('Shape', [tokens], { end: 2 })
+  const byToken = (rows: string, width: number) => b.op('Reshape', [rows, b.op('Concat', [batchAndPos, wholes(b, [width])], { axis: 0 })])
+  return {
+    latentActs: byToken(encoded.latentActs, config.dSae),
+    decoded: () => byToken(decode(b, encoded.latentActs, encoded, config, site), config.dOut),
+  }
 }
 
 /** From `[batch, pos, dOut]` to the hook point's shape; of an SAE of one head the heads' axis has length 1. */
