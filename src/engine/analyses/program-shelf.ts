@@ -3,8 +3,8 @@
 import type { Backend, Program } from '../backends/backend.js'
 import type { Graph } from '../graph/graph.js'
 
-/** Programs hold no weights, so they are small: a few MB for a model of twelve layers. */
-const MOST = 24
+/** All together. Programs hold no weights: one of a model of twelve layers takes 3 MB. */
+const MOST_BYTES = 256 * 2 ** 20
 
 export interface ShelvedProgram {
   readonly program: Program
@@ -47,13 +47,22 @@ export class ProgramShelf {
     return { program: await this.#backend.compile(graph), inputs: Object.keys(graph.inputs), outputs: graph.outputs }
   }
 
+  /** Lets go of those that were used longest ago; the last one stays. */
   async #clearSpace(): Promise<void> {
-    for (const [key, each] of this.#shelved) {
-      if (this.#shelved.size <= MOST) break
+    const sizes = await Promise.all([...this.#shelved.values()].map(bytesOf))
+    let bytes = sizes.reduce((sum, size) => sum + size, 0)
+    for (const [index, [key, each]] of [...this.#shelved].slice(0, -1).entries()) {
+      if (bytes <= MOST_BYTES) break
+      bytes -= sizes[index]!
       this.#shelved.delete(key)
       await disposed(each)
     }
   }
+}
+
+/** Of one that could not be made: none. */
+async function bytesOf(shelved: Promise<ShelvedProgram>): Promise<number> {
+  return (await shelved.catch(() => undefined))?.program.bytes ?? 0
 }
 
 async function disposed(shelved: Promise<ShelvedProgram>): Promise<void> {
