@@ -9,6 +9,7 @@ import { largestActivations } from './edit-saes.js'
 import { type Problems, RequestError } from './errors.js'
 import { findDownloadedSae } from './find-feature.js'
 import { findModel } from './find-model.js'
+import { fixedLimits } from './limits.js'
 import type { Call, Context } from './operation.js'
 import type { EditInput, VectorInput } from './schemas/edit.js'
 import { findVector } from './vectors.js'
@@ -19,6 +20,7 @@ export async function editVectors(
   edits: readonly EditInput[],
   { model, problems, call }: { readonly model: string; readonly problems: Problems; readonly call: Call },
 ): Promise<(Float32Array | undefined)[]> {
+  if (tooManyPictures(edits, problems)) return edits.map(() => undefined)
   const asked = edits.map(async (edit, index) => {
     if (!('vector' in edit) || edit.vector === undefined) return undefined
     const path = `edits[${index}].vector`
@@ -35,6 +37,21 @@ export async function editVectors(
       throw outcome.reason
     })
   })
+}
+
+function tooManyPictures(edits: readonly EditInput[], problems: Problems): boolean {
+  const given = edits.reduce((sum, edit) => {
+    const vector = 'vector' in edit ? edit.vector : undefined
+    return vector && 'difference' in vector ? sum + vector.difference.of.length + vector.difference.from.length : sum
+  }, 0)
+  const maximum = fixedLimits.differenceImages
+  if (given <= maximum) return false
+  const instead = 'Name fewer pictures, or keep a direction with POST /v1/vectors and name it by its id.'
+  problems.add(
+    'edits',
+    new RequestError('LIMIT_EXCEEDED', { limit: 'differenceImages', given, maximum, what: 'pictures of differences', instead }),
+  )
+  return true
 }
 
 interface Named {

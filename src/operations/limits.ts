@@ -13,8 +13,8 @@ export const fixedLimits = {
   /** Bytes of activations that one run may read, before `positions` and `heads` select. */
   readBytes: 512 * 2 ** 20,
   edits: 64,
-  /** Pictures of one side of a difference that edits name. */
-  differenceImages: 256,
+  /** Pictures of all differences that the edits of a request name. */
+  differenceImages: 512,
   /** Inputs times random directions that steering is compared with. */
   controls: 1_024,
   /** SAEs that read one run. */

@@ -253,6 +253,15 @@ describe('directions', () => {
     expect(refusal.errors![0]!.message).toMatch(message)
   })
 
+  test('of more pictures than one request may name are refused', async () => {
+    const side = Array.from({ length: 300 }, () => images[0])
+    const refusal = await refused([along({ difference: { of: side, from: side } })])
+    expect(refusal).toMatchObject({
+      code: 'LIMIT_EXCEEDED',
+      detail: expect.stringMatching(/600 is more than the limit "differenceImages" of 512/),
+    })
+  })
+
   test('of a text are refused where there is no text tower', async () => {
     const edits = [{ ...along({ text: 'a cat' }), hookPoint: 'blocks.0.hook_resid_post' }]
     const response = await post(server.app, '/v1/forward', { model: classifier, inputs: inputs(), edits })
