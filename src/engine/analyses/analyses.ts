@@ -16,11 +16,11 @@ import { patching } from './patching.js'
 import { pathPatching } from './path-patching.js'
 import { pooledFeatures } from './pooled-features.js'
 import { separateFeatures } from './separate-features.js'
+import { steer } from './steer.js'
+import { streamDirections } from './stream-directions.js'
 import { sweep } from './sweep.js'
 import { virtualWeights } from './virtual-weights.js'
 import { weightCircuits } from './weight-circuits.js'
-import { steer } from './steer.js'
-import { streamDirections } from './stream-directions.js'
 
 export const analyses = {
   directLogitAttribution,
@@ -31,6 +31,7 @@ export const analyses = {
   logitLens,
   patching,
   pathPatching,
+  sweep,
   correlateFeatures,
   decoderGeometry,
   featuresToHeads,
@@ -40,7 +41,6 @@ export const analyses = {
   separateFeatures,
   virtualWeights,
   weightCircuits,
-  sweep,
   steer,
   streamDirections,
 } as const satisfies Record<string, Analysis<never, unknown>>
