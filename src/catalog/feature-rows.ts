@@ -2,7 +2,7 @@
  * Features as rows: what is looked at one by one, with what is said of it.
  */
 
-import type { FeatureStatistics } from '../engine/evaluation/feature-record.js'
+import { type FeatureStatistics, tokenKinds } from '../engine/evaluation/feature-record.js'
 import { Prisma, type PrismaClient } from '../generated/prisma/client.js'
 import type { Explanation } from './explanations.js'
 import { picturesEnd, readFeature } from './feature-codec.js'
@@ -16,7 +16,7 @@ export async function featuresAt(
 ): Promise<StoredFeature[]> {
   if (indices.length === 0) return []
   const { statistics, about } = set
-  const end = picturesEnd({ nStatistics: statistics.length, topLength: about.topLength })
+  const end = picturesEnd({ nStatistics: statistics.length, topLength: about.topLength * tokenKinds.length })
   const rows = await prisma.$queryRaw<{ index: number; data: Uint8Array; explanations: StoredExplanation[] | null }[]>`
     select
       f.index,

@@ -227,6 +227,20 @@ describe('the features of an SAE', () => {
     expect(await catalog.features.get(set, [0])).toHaveLength(1)
   })
 
+  test('have their top pictures in a list, too, where they were seen at every kind of token', async () => {
+    const tops = tokenKinds.flatMap((token) =>
+      Array.from({ length: 4 }, (_, item): FeatureExample => ({ kind: 'top', token, item, score: 1, position: 1 })),
+    )
+    const rows = [...features()].map((feature) => ({
+      ...feature,
+      examples: [...tops, ...feature.examples.filter(({ kind }) => kind !== 'top')],
+    }))
+    const made = await catalog.features.load(aSet({ dataset: { id: 'kinds', hash: 'k' } }), rows)
+    const [first] = (await catalog.features.list(made, { limit: 1 })).items
+    expect(first!.data.examples.filter(({ kind }) => kind === 'top')).toEqual(tops)
+    await catalog.features.remove(made)
+  })
+
   test('go with their SAE', async () => {
     const id = 'm.1-resid-post.gone'
     await catalog.saes.create(anSae({ id, modelId: 'm', width: WIDTH }))
