@@ -13,6 +13,7 @@ import type { ExplanationCatalog } from './explanations.js'
 import type { FeatureCatalog } from './feature-sets.js'
 import type { JobCatalog, JobLeases } from './jobs/job.js'
 import type { PartStore } from './jobs/part-store.js'
+import type { LeftBlobs } from './left-blobs.js'
 import type { MetricCatalog } from './metric-values.js'
 import type { Page, PageRequest } from './page.js'
 import type { RunCatalog } from './runs.js'
@@ -122,6 +123,7 @@ export interface Catalog {
   /** For workers: what shards result in. */
   readonly jobParts: PartStore
   readonly blobs: BlobStore
+  readonly leftBlobs: LeftBlobs
   /** What workers must share to work on the same files: the names of the data folder and of the blob store. */
   readonly places: { readonly dataFolder: string; readonly blobs: string }
   /** What SAEs were trained on, here or not. */

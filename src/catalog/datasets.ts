@@ -80,6 +80,7 @@ export interface DatasetCatalog {
   items(id: string, indices: readonly number[]): Promise<readonly DatasetItemRecord[]>
   /** The same, with the names of the labels, in one statement. Nothing when there is no data set of this content. */
   itemsOf(dataset: { readonly id: string; readonly hash: string }, indices: readonly number[]): Promise<DatasetItems>
+  /** With what features keep of its pictures: their mean embeddings. Statistics stay. */
   remove(id: string): Promise<boolean>
 }
 
@@ -180,7 +181,11 @@ export function datasetCatalog(prisma: PrismaClient): DatasetCatalog {
     },
 
     async remove(id) {
-      return (await prisma.dataset.deleteMany({ where: { id } })).count > 0
+      const [{ count }] = await prisma.$transaction([
+        prisma.dataset.deleteMany({ where: { id } }),
+        prisma.featureSet.updateMany({ where: { datasetId: id }, data: { embeddingsSha256: null, embeddingsPlace: null } }),
+      ])
+      return count > 0
     },
   }
 }

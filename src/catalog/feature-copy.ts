@@ -32,16 +32,17 @@ export async function copyFeatures(
   const sql = postgres(databaseUrl, { max: 1, connect_timeout: 10, onnotice: () => {} })
   try {
     return await sql.begin(async (transaction) => {
-      const { saeId, dataset, width, about, seed, dtype, backend, codeVersion, measuredAt } = set
+      const { saeId, dataset, width, about, seed, dtype, backend, codeVersion, measuredAt, embeddings } = set
       // of two loads at once, the second waits and replaces what the first has made
       await transaction`select id from saes where id = ${saeId} for update`
       await transaction`delete from feature_sets where sae_id = ${saeId} and dataset_id = ${dataset.id}`
       const [{ id }] = await transaction<[{ id: number }]>`
         insert into feature_sets
-          (sae_id, dataset_id, dataset_hash, width, statistic_names, about, seed, dtype, backend, code_version, measured_at)
+          (sae_id, dataset_id, dataset_hash, width, statistic_names, about, seed, dtype, backend, code_version, measured_at,
+           embeddings_sha256, embeddings_place)
         values
           (${saeId}, ${dataset.id}, ${dataset.hash}, ${width}, ${featureStatistics}, ${transaction.json(about as never)}, ${seed},
-           ${dtype}, ${backend}, ${codeVersion}, ${measuredAt})
+           ${dtype}, ${backend}, ${codeVersion}, ${measuredAt}, ${embeddings?.sha256 ?? null}, ${embeddings?.place ?? null})
         returning id`
       const statistics = featureStatistics.map(() => new Float32Array(width))
       const copy = await transaction`copy features (set_id, index, data) from stdin with (format binary)`.writable()

@@ -14,7 +14,7 @@ export interface FeatureSetAbout {
   readonly nImages: number
   /** Tokens a picture that the SAE is for. */
   readonly nTokens: number
-  /** `top` examples of a feature, at most. */
+  /** `top` examples of a feature at each kind of token, at most. */
   readonly topLength: number
   /** Where patches are in the sequence and in the picture; absent where the model has none. */
   readonly patches?: { readonly first: number; readonly columns: number }
@@ -36,6 +36,8 @@ export interface NewFeatureSet {
   readonly backend: string
   readonly codeVersion: string
   readonly measuredAt: Date
+  /** Mean embeddings of the features' pictures (`engine/evaluation/mean-embeddings.ts`): the blob, and the blob store that it is in. */
+  readonly embeddings?: { readonly sha256: string; readonly place: string }
 }
 
 export interface FeatureSetRecord extends NewFeatureSet {

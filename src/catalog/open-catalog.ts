@@ -19,6 +19,7 @@ import { openJobConnection } from './jobs/connection.js'
 import { jobCatalog } from './jobs/job-catalog.js'
 import { jobLeases } from './jobs/leases.js'
 import { folderPartStore, s3PartStore } from './jobs/part-store.js'
+import { leftBlobs } from './left-blobs.js'
 import { metricCatalog } from './metric-catalog.js'
 import { modelCatalog } from './models.js'
 import { placeOf } from './place.js'
@@ -84,6 +85,7 @@ export async function openCatalog({ databaseUrl, dataDir, s3 }: CatalogPlaces): 
   const prisma = extended as unknown as PrismaClient
   const baseModels = baseModelCatalog(prisma)
   const featureSets = recentFeatureSets(prisma)
+  const blobPlace = s3 ? s3PlaceName(s3) : dataFolder
   return {
     models: modelCatalog(prisma, folder),
     images: imageCatalog(prisma, blobs),
@@ -100,7 +102,8 @@ export async function openCatalog({ databaseUrl, dataDir, s3 }: CatalogPlaces): 
     jobLeases: jobLeases(jobs),
     jobParts,
     blobs,
-    places: { dataFolder, blobs: s3 ? s3PlaceName(s3) : dataFolder },
+    leftBlobs: leftBlobs({ prisma, blobs, place: blobPlace }),
+    places: { dataFolder, blobs: blobPlace },
     prisma,
     async ping() {
       const answer = prisma.$queryRaw`select 1`.then(

@@ -18,9 +18,9 @@ import { FoundFeatureShape, type SearchSort, searchSorts } from './schemas/searc
 import { bestHits, type Hit, type Scored } from './search/best-hits.js'
 import { describeHits, storedFeatures } from './search/describe-hits.js'
 import { type ImageScores, imageScores } from './search/image-scores.js'
+import { noPictureScore, type PictureScore, pictureScores, pictureScoresOf } from './search/picture-scores.js'
 import { largestSet, type Searched, type SearchedSae, searchedSaes } from './search/searched-saes.js'
-import { decoderScores, embedText, meanCosine, pictureScores } from './search/text-scores.js'
-import { topPicturesOf } from './search/top-pictures.js'
+import { decoderScores, embedText } from './search/text-scores.js'
 
 const SearchFeaturesInput = Type.Object(
   {
@@ -105,8 +105,7 @@ function checkSearch({ text, image, patch, explanation, sort, active }: SearchIn
 async function byText(context: Context, { input, searched, sort }: Search, call: Call) {
   const { model, saes } = searched
   const embedding = await embedText(context, { model, text: input.text! }, call)
-  const text = embedding.data
-  const embed = (images: Iterable<string>) => context.pictureEmbeddings.of(context, { model, images }, call)
+  const asked = { model, text: embedding.data }
 
   const decoder = new Map<string, Float32Array>()
   for (const each of saes) {
@@ -117,31 +116,21 @@ async function byText(context: Context, { input, searched, sort }: Search, call:
     const problem = 'by "decoder" needs SAEs that write to the residual stream of a model that pools it; sort by "pictures"'
     throw new EngineError('INPUT_INVALID', { path: 'sort', problem })
   }
-  const scored = async ({ sae, set }: SearchedSae): Promise<Float32Array | undefined> => {
+  const page = await pageOfHits(context, { input, searched, sort }, async ({ sae, set }) => {
     if (sort === 'decoder') return decoder.get(sae.id)
-    if (!set) return undefined
-    const pictures = await context.pictureEmbeddings.topPictures.of(context, set)
-    return pictureScores(set.width, { pictures, embeddings: await embed([...pictures.values()].flat()), text })
-  }
-  const page = await pageOfHits(context, { input, searched, sort }, scored)
-  const pictures = await picturesOfHits(context, searched, page)
-  const embeddings = await embed([...pictures.values()].flat())
-  const scores = page.hits.map(({ sae, index }) => {
-    const near = meanCosine(pictures.get(`${sae}/${index}`) ?? [], { embeddings, text })
-    return { ...noScores, decoder: decoder.get(sae)?.[index] ?? null, pictures: Number.isNaN(near) ? null : near }
+    return set && pictureScores(context, set, asked, call)
   })
-  return { ...page.answer, items: page.items.map((item, at) => ({ ...item, scores: scores[at]!, position: null, patch: null })) }
-}
-
-/** By id of the feature. */
-async function picturesOfHits(context: Context, searched: Searched, { stored }: Pick<HitPage, 'stored'>) {
-  const found = new Map<string, readonly string[]>()
-  for (const [sae, features] of stored) {
+  const pictures = new Map<string, ReadonlyMap<number, PictureScore>>()
+  for (const [sae, features] of page.stored) {
     const set = setOf(searched)(sae)
-    if (!set) continue
-    for (const [index, images] of await topPicturesOf(context, set, [...features.values()])) found.set(`${sae}/${index}`, images)
+    if (set) pictures.set(sae, await pictureScoresOf(context, set, { ...asked, features: [...features.values()] }, call))
   }
-  return found
+  const scores = page.hits.map(({ sae, index }) => ({
+    ...noScores,
+    ...(pictures.get(sae)?.get(index) ?? noPictureScore),
+    decoder: decoder.get(sae)?.[index] ?? null,
+  }))
+  return { ...page.answer, items: page.items.map((item, at) => ({ ...item, scores: scores[at]!, position: null, patch: null })) }
 }
 
 async function byImage(context: Context, { input, searched, sort }: Search, call: Call) {
@@ -194,14 +183,12 @@ async function byExplanation(
   }
 }
 
-const noScores = { decoder: null, pictures: null, activation: null, relative: null }
+const noScores = { decoder: null, ...noPictureScore, activation: null, relative: null }
 
 const setOf =
   ({ saes }: Searched) =>
   (id: string) =>
     saes.find(({ sae }) => sae.id === id)?.set
-
-type HitPage = Awaited<ReturnType<typeof pageOfHits>>
 
 async function pageOfHits(
   context: Context,

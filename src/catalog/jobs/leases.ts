@@ -166,6 +166,7 @@ export function jobLeases(connection: JobConnection): JobLeases {
         (sql) => sql<{ sha256: string }[]>`
           select sha256 from unnest(${[...hashes]}::text[]) as given(sha256)
           where not exists (select 1 from images where id = 'sha256:' || sha256)
+            and not exists (select 1 from feature_sets where embeddings_sha256 = sha256)
             and not exists (
               select 1 from jobs where result -> 'artifacts' @> jsonb_build_array(jsonb_build_object('sha256', sha256))
             )`,

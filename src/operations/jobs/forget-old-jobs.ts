@@ -1,4 +1,4 @@
-/** Jobs that have been over for as long as the configuration says are forgotten, with the files that they left. */
+/** Jobs that have been over for as long as the configuration says are forgotten, with the files that they left; and so are blobs that nothing names. */
 
 import fs from 'node:fs/promises'
 import path from 'node:path'
@@ -14,7 +14,7 @@ const LOOK_EVERY_MS = 60 * 60 * 1000
 const AT_ONCE = 100
 
 interface Forgetting {
-  readonly catalog: Pick<Catalog, 'blobs' | 'jobLeases' | 'jobParts'>
+  readonly catalog: Pick<Catalog, 'blobs' | 'jobLeases' | 'jobParts' | 'leftBlobs'>
   readonly config: Pick<Config, 'dataDir' | 'keepJobsDays'>
   /** Whose files are at hand. */
   readonly places: readonly string[]
@@ -24,11 +24,11 @@ interface Forgetting {
 
 /** At once and every hour, until the signal. */
 export async function forgetOldJobs(options: Forgetting): Promise<void> {
-  const { config, signal, complain } = options
-  if (config.keepJobsDays === 0) return
+  const { catalog, config, signal, complain } = options
   while (!signal.aborted) {
     try {
-      while (!signal.aborted && (await forgetSome(options)) === AT_ONCE);
+      await catalog.leftBlobs.remove()
+      while (config.keepJobsDays > 0 && !signal.aborted && (await forgetSome(options)) === AT_ONCE);
     } catch (error) {
       if (!isDatabaseAway(error)) complain(error)
     }

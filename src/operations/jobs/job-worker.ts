@@ -19,7 +19,7 @@ import type { JobKind } from './job-kind.js'
 import { LeaseKeeper } from './lease-keeper.js'
 
 export interface JobWorkerOptions {
-  readonly catalog: Pick<Catalog, 'blobs' | 'jobLeases' | 'jobParts' | 'places'>
+  readonly catalog: Pick<Catalog, 'blobs' | 'jobLeases' | 'jobParts' | 'leftBlobs' | 'places'>
   readonly config: Config
   /** What the processes open for themselves. */
   readonly places: CatalogPlaces

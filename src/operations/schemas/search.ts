@@ -9,6 +9,10 @@ export const searchSorts = ['decoder', 'pictures', 'activation', 'relative'] as 
 
 export type SearchSort = (typeof searchSorts)[number]
 
+const picturesFrom = ['index', 'top-pictures'] as const
+
+export type PicturesFrom = (typeof picturesFrom)[number]
+
 const orNull = <S extends Parameters<typeof Type.Union>[0][number]>(schema: S) => Type.Union([schema, Type.Null()])
 const { id, sae, index, explanations, examples } = FeatureSummaryShape.properties
 
@@ -26,8 +30,15 @@ export const FoundFeatureShape = Type.Object(
           description: 'Cosine of the text with the decoder row, taken through the final norm and projection of the model.',
         }),
         pictures: Type.Union([Type.Number(), Type.Null()], {
-          description: 'Cosine of the text with the mean embedding of its top pictures.',
+          description: 'Cosine of the text with the mean embedding of its pictures.',
         }),
+        picturesFrom: orNull(
+          Type.Enum([...picturesFrom], {
+            title: 'PicturesFrom',
+            description:
+              'Which mean that is: `index`, over all pictures of the index, weighted with how active it is in each; `top-pictures`, over its 8 top pictures, embedded now.',
+          }),
+        ),
         activation: Type.Union([Type.Number(), Type.Null()], { description: 'Its largest activation in the image, or in the patch.' }),
         relative: Type.Union([Type.Number(), Type.Null()], {
           description: 'The same over the largest that an index has seen.',

@@ -8,9 +8,10 @@ import { RequestError } from '../errors.js'
 import { fixedLimits } from '../limits.js'
 import { pictureFile } from '../load-inputs.js'
 import type { Call, Context } from '../operation.js'
+import { FeatureEmbeddings } from './feature-embeddings.js'
 import { KeptTopPictures } from './top-pictures.js'
 
-/** 60,000 embeddings of 512 numbers. */
+/** 60,000 embeddings of 512 numbers, of pictures and of features together. */
 const MAX_BYTES = 128 * 2 ** 20
 const PICTURES_PER_RUN = 16
 
@@ -19,6 +20,7 @@ export type Embeddings = ReadonlyMap<string, Float32Array>
 export class PictureEmbeddings {
   readonly topPictures = new KeptTopPictures()
   readonly #byKey = new LRUCache<string, Float32Array>({ maxSize: MAX_BYTES, sizeCalculation: ({ byteLength }) => byteLength + 200 })
+  readonly featureEmbeddings = new FeatureEmbeddings(this.#byKey)
 
   /** By picture. @throws LIMIT_EXCEEDED when too many are new; IMAGE_UNKNOWN, IMAGE_INVALID, and what a run throws */
   async of(context: Context, { model, images }: { model: ModelRecord; images: Iterable<string> }, call: Call): Promise<Embeddings> {

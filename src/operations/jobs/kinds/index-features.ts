@@ -1,12 +1,13 @@
 /** `index`: for every feature of SAEs, how often, how strongly and where it is active on a data set; the catalog's features. */
 
 import { type Static, Type } from 'typebox'
-import type { FeatureSetAbout } from '../../../catalog/feature-sets.js'
+import type { FeatureSetAbout, FeatureSetRecord } from '../../../catalog/feature-sets.js'
 import { EngineError } from '../../../engine/errors.js'
 import { finishIndex } from '../../../engine/evaluation/finish-index.js'
 import { indexFromBytes, indexToBytes } from '../../../engine/evaluation/index-bytes.js'
 import { type FeatureIndexer, openFeatureIndexer } from '../../../engine/evaluation/index-features.js'
 import { defaultExamples, defaultSampledPerPicture, type IndexShard, mergeIndexes } from '../../../engine/evaluation/index-shard.js'
+import { embeddingsToBytes, meanEmbeddings } from '../../../engine/evaluation/mean-embeddings.js'
 import { nTokens, type StudiedSae, studiedTokens } from '../../../engine/evaluation/studied-sae.js'
 import { textClasses } from '../../../engine/evaluation/text-classes.js'
 import { readout, weightStatistics } from '../../../engine/evaluation/weight-statistics.js'
@@ -56,6 +57,8 @@ type IndexInput = Static<typeof IndexInput>
 const RANGES = 16
 /** What all of them may take in the blob store. */
 const STORED_BYTES = 4 * 2 ** 30
+/** Mean embeddings of the features of one SAE: enough for 49,152 of 768 numbers. Of more, none are kept. */
+const EMBEDDINGS_BYTES = 160 * 2 ** 20
 /** A part is read whole. */
 const PART_BYTES = 2 ** 30
 /** Two shards and what they merge to. */
@@ -219,6 +222,7 @@ async function recordFeatures(sae: StudiedSae, index: IndexShard, recording: Rec
   const { dataset } = study.subjects
   const weights = await weightStatistics({ backend: study.backend, sae, ...directions })
   const { labels } = study
+  const embeddings = await storedEmbeddings(index, recording)
   const set = await catalog.features.load(
     {
       saeId: sae.id,
@@ -231,11 +235,22 @@ async function recordFeatures(sae: StudiedSae, index: IndexShard, recording: Rec
       codeVersion: makers.codeVersion,
       // not when this was written: that may happen twice
       measuredAt: (await catalog.jobs.get(job.id))?.startedAt ?? new Date(0),
+      ...(embeddings && { embeddings }),
     },
     finishIndex(index, { weights, ...(labels && { labelOf: (item) => labels.of(item) }) }),
   )
   const densities = await catalog.features.statistic(set, 'imageDensity')
   return { id: sae.id, width: sae.config.dSae, nAlive: densities.reduce((count, density) => count + (density > 0 ? 1 : 0), 0) }
+}
+
+/** For search by text: of models that read texts, which are among the pictures. The blob first, so that no row names what is not there. */
+async function storedEmbeddings(index: IndexShard, { study, context }: Recording): Promise<FeatureSetRecord['embeddings']> {
+  const { dSae, dEmbed } = index.plan
+  if (!study.subjects.model.description.text || 4 * dSae * dEmbed > EMBEDDINGS_BYTES) return undefined
+  const embeddings = meanEmbeddings(index)
+  if (!embeddings) return undefined
+  const { blobs, places } = context.catalog
+  return { sha256: await blobs.put(embeddingsToBytes(embeddings)), place: places.blobs }
 }
 
 function aboutOf(sae: StudiedSae, { input, study }: Recording): FeatureSetAbout {
