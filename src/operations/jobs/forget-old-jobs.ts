@@ -27,8 +27,8 @@ export async function forgetOldJobs(options: Forgetting): Promise<void> {
   const { catalog, config, signal, complain } = options
   while (!signal.aborted) {
     try {
-      await catalog.leftBlobs.remove()
       while (config.keepJobsDays > 0 && !signal.aborted && (await forgetSome(options)) === AT_ONCE);
+      await catalog.leftBlobs.remove()
     } catch (error) {
       if (!isDatabaseAway(error)) complain(error)
     }

@@ -76,15 +76,11 @@ const embedded = (context: Context, { model, pictures }: { readonly model: Model
 
 /** Of a text with a row of unit length; NaN where the row is zero. */
 function rowCosine(rows: Float32Array, { index, text }: { readonly index: number; readonly text: Float32Array }): number {
-  const from = index * text.length
+  const row = rows.subarray(index * text.length, (index + 1) * text.length)
   let product = 0
-  let isZero = true
-  for (let d = 0; d < text.length; d++) {
-    const value = rows[from + d]!
-    if (value !== 0) isZero = false
-    product += value * text[d]!
-  }
-  return isZero ? Number.NaN : product
+  for (let d = 0; d < text.length; d++) product += row[d]! * text[d]!
+  // looked at only where it can be: a row of numbers may be orthogonal to the text
+  return product === 0 && row.every((value) => value === 0) ? Number.NaN : product
 }
 
 interface Compared {
