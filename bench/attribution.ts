@@ -3,7 +3,7 @@
  * plain forward that it contains; and how many graphs are compiled for other images and targets.
  */
 
-import { directLogitAttribution, type Finer, numbersOfImage } from '../src/engine/analyses/direct-logit-attribution.js'
+import { directLogitAttribution, type Finer, numbersOfImage } from '../src/engine/analyses/attribution/direct-logit-attribution.js'
 import { ProgramShelf } from '../src/engine/analyses/program-shelf.js'
 import { openWorkbench, type Workbench } from '../src/engine/analyses/workbench.js'
 import type { Backend } from '../src/engine/backends/backend.js'

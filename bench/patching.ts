@@ -4,7 +4,7 @@
  * picture at batch 1 and at batch 8. How many graphs are compiled when it is asked for the first time, and again with other numbers.
  */
 
-import { type PatchingInput, type PatchingMethod, patching } from '../src/engine/analyses/patching.js'
+import { type PatchingInput, type PatchingMethod, patching } from '../src/engine/analyses/patching/patching.js'
 import { ProgramShelf } from '../src/engine/analyses/program-shelf.js'
 import { openWorkbench } from '../src/engine/analyses/workbench.js'
 import type { Backend } from '../src/engine/backends/backend.js'

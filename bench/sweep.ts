@@ -5,8 +5,8 @@
  */
 
 import { ProgramShelf } from '../src/engine/analyses/program-shelf.js'
-import { sweep } from '../src/engine/analyses/sweep.js'
-import type { SweepInput } from '../src/engine/analyses/sweep-contract.js'
+import { sweep } from '../src/engine/analyses/steering/sweep.js'
+import type { SweepInput } from '../src/engine/analyses/steering/sweep-contract.js'
 import { openWorkbench } from '../src/engine/analyses/workbench.js'
 import type { Backend } from '../src/engine/backends/backend.js'
 import { createOnnxRuntimeBackend } from '../src/engine/backends/onnxruntime/backend.js'

@@ -3,22 +3,22 @@
  */
 
 import { type ModelRecord, modelSource } from '../catalog/catalog.js'
-import { headStatistics } from '../engine/analyses/head-statistics.js'
-import { addHeadSums, type HeadSums } from '../engine/analyses/head-sums.js'
+import { headStatistics } from '../engine/analyses/attention/head-statistics.js'
+import { addHeadSums, type HeadSums } from '../engine/analyses/attention/head-sums.js'
 import { EngineError } from '../engine/errors.js'
 import type { Tensor } from '../engine/tensor.js'
 import { type ContributionsOf, checkContributions, contributionsTo, describeContributions } from './attention/contributions.js'
 import { datasetPictures } from './attention/dataset-pictures.js'
 import { type ChosenHeads, checkIndex, checkWeights, chooseHeads } from './attention/plan-heads.js'
+import { stackPictures } from './drawn/stack-pictures.js'
+import { type ResolvedEdits, resolveEdits } from './edits/resolve-edits.js'
 import { Problems, RequestError } from './errors.js'
-import { findDownloadedSae } from './find-feature.js'
+import { findDownloadedSae } from './feature-facts/find-feature.js'
 import { findModel } from './find-model.js'
 import { loadInputs } from './load-inputs.js'
 import { type Call, type Context, defineOperation } from './operation.js'
-import { type ResolvedEdits, resolveEdits } from './resolve-edits.js'
 import { type AttentionAnswer, type AttentionInput, AttentionInputShape, AttentionShape } from './schemas/attention.js'
 import { takeRows } from './select-rows.js'
-import { stackPictures } from './stack-pictures.js'
 
 const [DEFAULT_PICTURES, PICTURES_PER_CALL, DEFAULT_TOP_K] = [64, 32, 10]
 

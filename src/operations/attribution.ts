@@ -11,13 +11,14 @@ import {
   type LargestParts,
   numbersOfImage,
   type SaeParts,
-} from '../engine/analyses/direct-logit-attribution.js'
+} from '../engine/analyses/attribution/direct-logit-attribution.js'
 import { nPositions } from '../engine/hook-points.js'
 import type { RunInputs } from '../engine/host/host.js'
 import type { VisionConfig } from '../engine/models/model.js'
 import { elementCount, type Tensor } from '../engine/tensor.js'
+import { stackPictures } from './drawn/stack-pictures.js'
 import { Problems, RequestError } from './errors.js'
-import type { DownloadedSae } from './find-feature.js'
+import type { DownloadedSae } from './feature-facts/find-feature.js'
 import { findModel } from './find-model.js'
 import { checkSaesFit, findDownloadedSaes } from './find-saes.js'
 import { fixedLimits } from './limits.js'
@@ -25,7 +26,6 @@ import { loadInputs } from './load-inputs.js'
 import { type Call, type Context, defineOperation } from './operation.js'
 import { checkTargets, resolveTargets } from './resolve-targets.js'
 import { AttributionInputShape, AttributionShape } from './schemas/attribution.js'
-import { stackPictures } from './stack-pictures.js'
 
 type AttributionInput = Static<typeof AttributionInputShape>
 type Attribution = Static<typeof AttributionShape>

@@ -10,9 +10,9 @@ import { nPrefixTokens, patchGrid } from '../engine/hook-points.js'
 import type { PictureFile } from '../engine/host/host.js'
 import type { PatchValues } from '../engine/image/patch-values.js'
 import type { VisionConfig } from '../engine/models/model.js'
-import type { DownloadedSae } from './find-feature.js'
+import type { ResolvedEdits } from './edits/resolve-edits.js'
+import type { DownloadedSae } from './feature-facts/find-feature.js'
 import type { Call, Context } from './operation.js'
-import type { ResolvedEdits } from './resolve-edits.js'
 
 export interface FeatureRun {
   readonly sae: DownloadedSae

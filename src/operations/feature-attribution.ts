@@ -9,8 +9,8 @@ import {
   type AttributionNode,
   type FeatureTarget,
   numbersOfAttribution,
-} from '../engine/analyses/feature-attribution/feature-attribution.js'
-import { TOKENS, zOf } from '../engine/analyses/feature-attribution/graphs.js'
+} from '../engine/analyses/attribution/feature-attribution/feature-attribution.js'
+import { TOKENS, zOf } from '../engine/analyses/attribution/feature-attribution/graphs.js'
 import { writtenBy } from '../engine/analyses/residual-path.js'
 import type { Target } from '../engine/analyses/targets.js'
 import { EngineError } from '../engine/errors.js'
@@ -18,15 +18,15 @@ import { nPositions } from '../engine/hook-points.js'
 import type { RunInputs } from '../engine/host/host.js'
 import type { VisionConfig } from '../engine/models/model.js'
 import { attributionDrawing } from '../engine/plots/attribution-graph.js'
+import { stackPictures } from './drawn/stack-pictures.js'
 import { Problems, RequestError } from './errors.js'
-import type { DownloadedSae } from './find-feature.js'
+import type { DownloadedSae } from './feature-facts/find-feature.js'
 import { findModel } from './find-model.js'
 import { checkSaesFit, findDownloadedSaes } from './find-saes.js'
 import { loadInputs } from './load-inputs.js'
 import { type Call, type Context, defineOperation } from './operation.js'
 import { type CheckedTargets, checkTargets, resolveTargets } from './resolve-targets.js'
 import { attributionDefaults, FeatureAttributionInputShape, FeatureAttributionShape } from './schemas/feature-attribution.js'
-import { stackPictures } from './stack-pictures.js'
 
 type FeatureAttributionInput = Static<typeof FeatureAttributionInputShape>
 type FeatureAttribution = Static<typeof FeatureAttributionShape>

@@ -5,9 +5,9 @@
 import { Type } from 'typebox'
 import { binEdges } from '../engine/evaluation/activation-bins.js'
 import { type Histogram, plotHistogram } from '../engine/plots/histogram.js'
-import { DRAWING_VERSION, type DrawnFile, DrawnFileShape, versionField } from './drawn-file.js'
-import { digestOf } from './drawn-pictures.js'
-import { DatasetField, featureFields, findFeature, findFeatureSet } from './find-feature.js'
+import { DRAWING_VERSION, type DrawnFile, DrawnFileShape, versionField } from './drawn/drawn-file.js'
+import { digestOf } from './drawn/drawn-pictures.js'
+import { DatasetField, featureFields, findFeature, findFeatureSet } from './feature-facts/find-feature.js'
 import { defineOperation } from './operation.js'
 
 /** Bins to a decade of densities. */

@@ -4,7 +4,7 @@ import type { ModelRecord } from '../catalog/catalog.js'
 import { EngineError } from '../engine/errors.js'
 import { fitProblems } from '../engine/saes/fit-model.js'
 import { Problems } from './errors.js'
-import { type DownloadedSae, findDownloadedSae } from './find-feature.js'
+import { type DownloadedSae, findDownloadedSae } from './feature-facts/find-feature.js'
 import type { Context } from './operation.js'
 
 /** @throws SAE_UNKNOWN, SAE_NOT_DOWNLOADED, each at its path */

@@ -5,7 +5,7 @@
 
 import { createHash } from 'node:crypto'
 import { EngineError } from '../engine/errors.js'
-import { largestActivations } from './edit-saes.js'
+import { largestActivations } from './edits/edit-saes.js'
 import { Problems } from './errors.js'
 import { findImage } from './images.js'
 import { decodeBase64 } from './load-inputs.js'

@@ -3,7 +3,7 @@
  */
 
 import { type Static, Type } from 'typebox'
-import type { LensValues } from '../engine/analyses/arrange-lens.js'
+import type { LensValues } from '../engine/analyses/lens/arrange-lens.js'
 import { nPositions } from '../engine/hook-points.js'
 import type { Tensor } from '../engine/tensor.js'
 import type { ClassScore } from './classify.js'

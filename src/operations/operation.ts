@@ -8,7 +8,7 @@ import type { Catalog } from '../catalog/catalog.js'
 import type { Config } from '../config.js'
 import type { EngineHost } from '../engine/host/host.js'
 import type { ClassEmbeddings } from './class-embeddings.js'
-import type { DrawnPictures } from './drawn-pictures.js'
+import type { DrawnPictures } from './drawn/drawn-pictures.js'
 import type { PictureEmbeddings } from './search/picture-embeddings.js'
 
 export interface Context {

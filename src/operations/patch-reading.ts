@@ -9,7 +9,7 @@ import type { PatchValues } from '../engine/image/patch-values.js'
 import type { TowerDescription, VisionConfig } from '../engine/models/model.js'
 import type { Tensor } from '../engine/tensor.js'
 import type { Problems } from './errors.js'
-import { featureFields } from './find-feature.js'
+import { featureFields } from './feature-facts/find-feature.js'
 import { HookPointName } from './schemas/tensor.js'
 
 const Index = Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 })

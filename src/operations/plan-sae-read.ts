@@ -8,7 +8,7 @@ import type { PositionSelector } from '../engine/interventions/edit.js'
 import type { HookPointInfo } from '../engine/models/model.js'
 import { fitProblems } from '../engine/saes/fit-model.js'
 import type { Problems } from './errors.js'
-import type { DownloadedSae } from './find-feature.js'
+import type { DownloadedSae } from './feature-facts/find-feature.js'
 import { selectRows } from './select-rows.js'
 
 export const DEFAULT_TOP_K = 10

@@ -3,8 +3,8 @@
  */
 
 import { Type } from 'typebox'
-import { describeFeature, picturesOf } from './describe-feature.js'
-import { DatasetField, featureFields, findFeature } from './find-feature.js'
+import { describeFeature, picturesOf } from './feature-facts/describe-feature.js'
+import { DatasetField, featureFields, findFeature } from './feature-facts/find-feature.js'
 import { defineOperation } from './operation.js'
 import { FeatureShape } from './schemas/feature.js'
 

@@ -4,8 +4,8 @@
 
 import { Type } from 'typebox'
 import { featureStatistics } from '../engine/evaluation/feature-record.js'
-import { picturesOf, summarizeFeature, topExamples } from './describe-feature.js'
-import { DatasetField, findFeatureSet } from './find-feature.js'
+import { picturesOf, summarizeFeature, topExamples } from './feature-facts/describe-feature.js'
+import { DatasetField, findFeatureSet } from './feature-facts/find-feature.js'
 import { defineOperation } from './operation.js'
 import { boundName, DEFAULT_EXAMPLES, ExampleCount, FeatureSummaryShape, statisticBounds } from './schemas/feature.js'
 import { Cursor, DEFAULT_PAGE_SIZE, Limit, Order, pageOf, SearchText } from './schemas/page.js'

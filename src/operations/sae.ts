@@ -7,7 +7,7 @@ import type { FeatureSetRecord } from '../catalog/feature-sets.js'
 import { headlineValue } from '../catalog/headline-metrics.js'
 import type { MetricRecord } from '../catalog/metric-values.js'
 import { type SaeEntry, type SaeWithMetrics, saeStatus } from '../catalog/saes.js'
-import { unknownSae } from './find-feature.js'
+import { unknownSae } from './feature-facts/find-feature.js'
 import { defineOperation } from './operation.js'
 import { type MetricValueAnswer, type SaeAnswer, SaeId, SaeShape } from './schemas/sae.js'
 

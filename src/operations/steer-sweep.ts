@@ -4,7 +4,7 @@
  */
 
 import { type Static, Type } from 'typebox'
-import { planSweep } from '../engine/analyses/sweep-plan.js'
+import { planSweep } from '../engine/analyses/steering/sweep-plan.js'
 import type { Preprocessing } from '../engine/image/preprocessing.js'
 import type { Column } from '../engine/io/arrow-table.js'
 import type { Tensor } from '../engine/tensor.js'

@@ -3,7 +3,7 @@
  */
 
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { DrawnFile } from '../operations/drawn-file.js'
+import type { DrawnFile } from '../operations/drawn/drawn-file.js'
 import { TEXT } from './negotiate.js'
 
 /** Of an address that says what its content is; `private`, since a key may have been needed to read it. */

@@ -5,7 +5,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Download } from '../operations/download.js'
-import type { DrawnFile } from '../operations/drawn-file.js'
+import type { DrawnFile } from '../operations/drawn/drawn-file.js'
 import { fixedLimits } from '../operations/limits.js'
 import type { Call } from '../operations/operation.js'
 import { callOf, type Doors } from './doors.js'

@@ -5,8 +5,8 @@
 
 import { EngineError } from '../errors.js'
 import type { GraphBuilder } from '../graph/builder.js'
+import { meanOver, multiply, subtract } from '../graph/expressions.js'
 import type { HookPointInfo, VisionConfig } from '../models/model.js'
-import { meanOver, multiply, subtract } from '../saes/expressions.js'
 import type { SaeConfig } from '../saes/sae.js'
 import type { Workbench } from './workbench.js'
 

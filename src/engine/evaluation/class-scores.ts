@@ -2,11 +2,11 @@
 
 import { EngineError } from '../errors.js'
 import type { GraphBuilder } from '../graph/builder.js'
+import { literal, normOver } from '../graph/expressions.js'
 import type { Graph } from '../graph/graph.js'
 import { GraphEditor } from '../graph/graph-editor.js'
 import { outputAxes } from '../hook-points.js'
 import type { VisionConfig } from '../models/model.js'
-import { literal, normOver } from '../saes/expressions.js'
 import type { Tensor } from '../tensor.js'
 
 export type Classes =

@@ -7,9 +7,9 @@
  */
 
 import { GraphBuilder } from '../graph/builder.js'
+import { above, literal, multiply, wholes } from '../graph/expressions.js'
 import type { Graph } from '../graph/graph.js'
 import { encoderInput, latentsOfInput } from '../saes/encode-decode.js'
-import { above, literal, multiply, wholes } from '../saes/expressions.js'
 import { type SaeConfig, saeParameters } from '../saes/sae.js'
 import { type Tensor, tensor } from '../tensor.js'
 import type { TokenKind } from './feature-record.js'

@@ -6,9 +6,9 @@
  */
 
 import { GraphBuilder } from '../graph/builder.js'
+import { above, literal, meanOver, multiply, square, subtract, sumOver, wholes } from '../graph/expressions.js'
 import type { Graph } from '../graph/graph.js'
 import { decode, encode } from '../saes/encode-decode.js'
-import { above, literal, meanOver, multiply, square, subtract, sumOver, wholes } from '../saes/expressions.js'
 import type { SaeConfig } from '../saes/sae.js'
 import type { TokenKind } from './feature-record.js'
 import { nTokens, putVectors, type StudiedTokens, sliceOf, takeVectors } from './studied-sae.js'

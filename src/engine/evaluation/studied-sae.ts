@@ -5,9 +5,9 @@
 
 import { EngineError } from '../errors.js'
 import type { GraphBuilder } from '../graph/builder.js'
+import { wholes } from '../graph/expressions.js'
 import { hookPointsOf, nPrefixTokens } from '../hook-points.js'
 import type { HookPointInfo, VisionConfig } from '../models/model.js'
-import { wholes } from '../saes/expressions.js'
 import { fitProblems } from '../saes/fit-model.js'
 import { checkSaeConfig, type SaeConfig } from '../saes/sae.js'
 import type { Tensor } from '../tensor.js'

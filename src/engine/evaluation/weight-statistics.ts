@@ -5,9 +5,9 @@
 
 import type { Backend } from '../backends/backend.js'
 import { GraphBuilder } from '../graph/builder.js'
+import { wholes } from '../graph/expressions.js'
 import type { LoadedTower } from '../models/load.js'
 import type { VisionConfig } from '../models/model.js'
-import { wholes } from '../saes/expressions.js'
 import type { SaeConfig } from '../saes/sae.js'
 import { type Tensor, tensor } from '../tensor.js'
 import type { Classes } from './class-scores.js'

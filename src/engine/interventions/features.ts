@@ -11,8 +11,8 @@
  */
 
 import type { GraphBuilder } from '../graph/builder.js'
+import { add, literal, multiply, subtract, wholes } from '../graph/expressions.js'
 import { decodeChange, type Encoded, encode, encoderInput } from '../saes/encode-decode.js'
-import { add, literal, multiply, subtract, wholes } from '../saes/expressions.js'
 import type { Edit, FeatureEdit } from './edit.js'
 import { asHookPoint, encodeAll, saeOf, siteOf, tokensOf, whereWritten } from './spliced-sae.js'
 import type { EditingSae, Operand, Place, Technique } from './technique.js'

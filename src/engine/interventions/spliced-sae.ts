@@ -2,9 +2,9 @@
 
 import { invariant } from '../errors.js'
 import type { GraphBuilder } from '../graph/builder.js'
+import { wholes } from '../graph/expressions.js'
 import { vectors } from '../saes/attach-saes.js'
 import { decode, encode, type SaeSite } from '../saes/encode-decode.js'
-import { wholes } from '../saes/expressions.js'
 import type { SaeConfig } from '../saes/sae.js'
 import { tensor } from '../tensor.js'
 import type { FeatureEdit } from './edit.js'

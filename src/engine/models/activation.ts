@@ -3,8 +3,8 @@
  */
 
 import type { GraphBuilder } from '../graph/builder.js'
+import { addScalar, scaleBy } from '../graph/expressions.js'
 import type { Activation } from './model.js'
-import { addScalar, scaleBy } from './tensor-ops.js'
 
 /** `solu_ln` here is SoLU alone: its LayerNorm has hook points of its own and belongs to the MLP. */
 export function activate(b: GraphBuilder, x: string, activation: Activation): string {

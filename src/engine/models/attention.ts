@@ -3,10 +3,10 @@
  */
 
 import type { GraphBuilder } from '../graph/builder.js'
+import { reshape, sumOver, transpose } from '../graph/expressions.js'
 import { nPositions, type TowerConfig } from '../hook-points.js'
 import { scalar, tensor } from '../tensor.js'
 import { type Linear, linear, linearFromHeads, linearPerHead } from './linear.js'
-import { reshape, sumOver, transpose } from './tensor-ops.js'
 
 export interface AttentionInputs {
   readonly query: string

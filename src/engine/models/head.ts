@@ -3,10 +3,10 @@
  */
 
 import type { GraphBuilder } from '../graph/builder.js'
+import { sumOver } from '../graph/expressions.js'
 import { outputAxes, shapeOfAxes, type TowerConfig } from '../hook-points.js'
 import { scalar } from '../tensor.js'
 import { linear } from './linear.js'
-import { sumOver } from './tensor-ops.js'
 
 /** As `torch.nn.functional.normalize`. */
 const NORM_FLOOR = 1e-12

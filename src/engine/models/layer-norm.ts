@@ -3,9 +3,9 @@
  */
 
 import type { GraphBuilder } from '../graph/builder.js'
+import { addScalar, meanOver } from '../graph/expressions.js'
 import type { Axis } from '../graph/graph.js'
 import type { TransformerConfig } from './model.js'
-import { addScalar, meanOver } from './tensor-ops.js'
 
 export interface LayerNorm {
   /** `blocks.3.ln1`: prefix of the hook points and of the weights. */

@@ -4,7 +4,7 @@
  */
 
 import type { GraphBuilder } from '../graph/builder.js'
-import { reshape, transpose } from './tensor-ops.js'
+import { reshape, transpose } from '../graph/expressions.js'
 
 export interface Linear {
   /** Parameter name of the weight. */

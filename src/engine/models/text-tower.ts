@@ -4,13 +4,13 @@
  */
 
 import { GraphBuilder } from '../graph/builder.js'
+import { repeatOverBatch, reshape, slice, sumOver } from '../graph/expressions.js'
 import type { Axis, Graph } from '../graph/graph.js'
 import { int64, scalar, tensor } from '../tensor.js'
 import { causalMask } from './attention.js'
 import { head } from './head.js'
 import { layerNorm } from './layer-norm.js'
 import type { TextConfig } from './model.js'
-import { repeatOverBatch, reshape, slice, sumOver } from './tensor-ops.js'
 import { transformerBlock } from './transformer-block.js'
 
 const residAxes: readonly Axis[] = ['batch', 'pos', 'dModel']

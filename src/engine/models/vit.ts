@@ -5,12 +5,12 @@
  */
 
 import { GraphBuilder } from '../graph/builder.js'
+import { meanOver, repeatOverBatch, reshape, slice, transpose } from '../graph/expressions.js'
 import type { Axis, Graph } from '../graph/graph.js'
 import { nPatches, nPositions, nPrefixTokens } from '../hook-points.js'
 import { head } from './head.js'
 import { layerNorm } from './layer-norm.js'
 import type { VisionConfig } from './model.js'
-import { meanOver, repeatOverBatch, reshape, slice, transpose } from './tensor-ops.js'
 import { transformerBlock } from './transformer-block.js'
 
 const residAxes: readonly Axis[] = ['batch', 'pos', 'dModel']

@@ -6,11 +6,11 @@
 import { invariant } from '../errors.js'
 import type { GraphBuilder } from '../graph/builder.js'
 import { findHookPoints } from '../graph/edit.js'
+import { wholes } from '../graph/expressions.js'
 import type { Graph } from '../graph/graph.js'
 import { GraphEditor } from '../graph/graph-editor.js'
 import type { Types } from '../graph/infer.js'
 import type { HookPointInfo } from '../models/model.js'
-import { wholes } from './expressions.js'
 import { type CodeCounts, type CodeValues, readCodes } from './read-codes.js'
 import type { SaeConfig } from './sae.js'
 

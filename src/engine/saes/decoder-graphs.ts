@@ -5,9 +5,9 @@
  */
 
 import { GraphBuilder } from '../graph/builder.js'
+import { meanOver, multiply, normOver, subtract } from '../graph/expressions.js'
 import type { Graph } from '../graph/graph.js'
 import type { VisionConfig } from '../models/model.js'
-import { meanOver, multiply, normOver, subtract } from './expressions.js'
 import type { SaeConfig } from './sae.js'
 
 /** How a model's answer is read from its residual stream. */

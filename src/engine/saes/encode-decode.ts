@@ -5,12 +5,12 @@
  */
 
 import type { GraphBuilder } from '../graph/builder.js'
+import { add, multiply, subtract } from '../graph/expressions.js'
 import type { Latents, MakeLatents, SaeSite } from './architectures/architecture.js'
 import { gatedLatents } from './architectures/gated.js'
 import { jumpReluLatents } from './architectures/jumprelu.js'
 import { affine, hookName, latentAxes } from './architectures/pre-activations.js'
 import { standardLatents } from './architectures/standard.js'
-import { add, multiply, subtract } from './expressions.js'
 import { denormalize, type NormalizedInput, normalizeInput } from './normalization.js'
 import type { Architecture, SaeConfig } from './sae.js'
 

@@ -4,7 +4,7 @@
  */
 
 import type { GraphBuilder } from '../graph/builder.js'
-import { add, divide, literal, meanOver, multiply, normOver, square, subtract, sumOver } from './expressions.js'
+import { add, divide, literal, meanOver, multiply, normOver, square, subtract, sumOver } from '../graph/expressions.js'
 import type { SaeConfig } from './sae.js'
 
 /** x = normalised * scale + shift; what is absent is 1 or 0. */

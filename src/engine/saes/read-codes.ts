@@ -4,9 +4,9 @@
  */
 
 import type { GraphBuilder } from '../graph/builder.js'
+import { literal, multiply, sumOver, wholes } from '../graph/expressions.js'
 import { activatesInOrder, activateValues } from './architectures/activations.js'
 import { type Encoded, encode, type SaeSite } from './encode-decode.js'
-import { literal, multiply, sumOver, wholes } from './expressions.js'
 import type { SaeConfig } from './sae.js'
 
 /** How many latents are read; 0: none. More than there are is all there are. */

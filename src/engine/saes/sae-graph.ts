@@ -1,9 +1,9 @@
 /** An SAE by itself, as a graph. */
 
 import { GraphBuilder } from '../graph/builder.js'
+import { subtract } from '../graph/expressions.js'
 import type { Graph } from '../graph/graph.js'
 import { decode, encode, type SaeSite } from './encode-decode.js'
-import { subtract } from './expressions.js'
 import { checkSaeConfig, type SaeConfig } from './sae.js'
 
 const alone: SaeSite = { prefix: '', axes: ['batch', 'dModel'] }

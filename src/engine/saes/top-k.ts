@@ -4,7 +4,7 @@
  */
 
 import type { GraphBuilder } from '../graph/builder.js'
-import { wholes, zerosLike } from './expressions.js'
+import { wholes, zerosLike } from '../graph/expressions.js'
 
 /** The k largest of the last axis where they are positive; zeros elsewhere. */
 export function keepTopK(b: GraphBuilder, pre: string, k: number): string {

@@ -5,10 +5,10 @@
 
 import { EngineError } from '../errors.js'
 import type { GraphBuilder } from '../graph/builder.js'
+import { scaleBy, slice, transpose } from '../graph/expressions.js'
 import type { Graph } from '../graph/graph.js'
 import { type InitScheme, initializeWeights, initialLogScale } from '../models/initialize.js'
 import type { TextConfig, TowerName, VisionConfig } from '../models/model.js'
-import { scaleBy, slice, transpose } from '../models/tensor-ops.js'
 import { textGraph } from '../models/text-tower.js'
 import { visionGraph } from '../models/vit.js'
 import type { Random } from '../random.js'

@@ -5,10 +5,10 @@
  */
 
 import { GraphBuilder } from '../graph/builder.js'
+import { reshape, transpose } from '../graph/expressions.js'
 import type { Graph } from '../graph/graph.js'
 import { nPatches, nPositions, nPrefixTokens } from '../hook-points.js'
 import type { VisionConfig } from '../models/model.js'
-import { reshape, transpose } from '../models/tensor-ops.js'
 import { visionGraph } from '../models/vit.js'
 import type { Random } from '../random.js'
 import { int64, type Tensor } from '../tensor.js'

@@ -2,14 +2,14 @@
 
 import type { ModelRecord } from '../../catalog/catalog.js'
 import { modelSource } from '../../catalog/catalog.js'
-import type { HeadContributions } from '../../engine/analyses/head-contributions.js'
+import type { HeadContributions } from '../../engine/analyses/attention/head-contributions.js'
 import { nPositions, nPrefixTokens, patchGrid } from '../../engine/hook-points.js'
 import type { Panel } from '../../engine/image/draw-panels.js'
 import type { PatchValues } from '../../engine/image/patch-values.js'
 import type { VisionConfig } from '../../engine/models/model.js'
 import type { Tensor } from '../../engine/tensor.js'
+import type { ResolvedEdits } from '../edits/resolve-edits.js'
 import type { Call, Context } from '../operation.js'
-import type { ResolvedEdits } from '../resolve-edits.js'
 import type { ChosenHeads } from './plan-heads.js'
 
 export interface PanelsOf {

@@ -2,7 +2,7 @@
 
 import { type ModelRecord, modelSource } from '../../catalog/catalog.js'
 import { saeSource } from '../../catalog/sae-source.js'
-import { joinSparseRows, type SparseRows } from '../../engine/analyses/sparse-rows.js'
+import { joinSparseRows, type SparseRows } from '../../engine/analyses/compare/sparse-rows.js'
 import { nPositions } from '../../engine/hook-points.js'
 import type { Edit } from '../../engine/interventions/edit.js'
 import { float32, type Tensor } from '../../engine/tensor.js'

@@ -5,9 +5,9 @@
 
 import type { ModelRecord } from '../../catalog/catalog.js'
 import { saeSource } from '../../catalog/sae-source.js'
-import type { SeparatingFeature } from '../../engine/analyses/separate-features.js'
-import { type Pooling, type SparseRows, takeSparseRows, valuesOf } from '../../engine/analyses/sparse-rows.js'
-import { rankTests } from '../../engine/analyses/statistics/rank-test.js'
+import type { SeparatingFeature } from '../../engine/analyses/compare/separate-features.js'
+import { type Pooling, type SparseRows, takeSparseRows, valuesOf } from '../../engine/analyses/compare/sparse-rows.js'
+import { rankTests } from '../../engine/analyses/compare/statistics/rank-test.js'
 import { scoringOf } from '../../engine/analyses/targets.js'
 import type { Edit, PositionSelector } from '../../engine/interventions/edit.js'
 import { createRandom } from '../../engine/random.js'

@@ -1,6 +1,6 @@
 /** What the lens says of each patch, as a picture: one target's numbers in colours, or the best label of each as an emoji. */
 
-import type { LogitLensOutput } from '../../engine/analyses/arrange-lens.js'
+import type { LogitLensOutput } from '../../engine/analyses/lens/arrange-lens.js'
 import { nPositions, nPrefixTokens, patchGrid } from '../../engine/hook-points.js'
 import type { PictureFile } from '../../engine/host/host.js'
 import type { MarksDrawing } from '../../engine/image/draw-marks.js'

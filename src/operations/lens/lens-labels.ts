@@ -1,7 +1,7 @@
 /** What the lens reads for: labels of the request, values of a facet of a data set, or a classifier's own classes. */
 
 import type { ModelRecord } from '../../catalog/catalog.js'
-import type { LensLabels } from '../../engine/analyses/logit-lens.js'
+import type { LensLabels } from '../../engine/analyses/lens/logit-lens.js'
 import { scoringOf } from '../../engine/analyses/targets.js'
 import { inWords } from '../../engine/datasets/facets.js'
 import { EngineError } from '../../engine/errors.js'

@@ -1,20 +1,20 @@
 /** One run of the lens, planned and answered: what data and pictures have in common. */
 
 import { type ModelRecord, modelSource } from '../../catalog/catalog.js'
-import type { LogitLensOutput } from '../../engine/analyses/arrange-lens.js'
-import { isResidual, logitsOfImage } from '../../engine/analyses/logit-lens.js'
-import { poolsTokens } from '../../engine/analyses/read-out.js'
+import type { LogitLensOutput } from '../../engine/analyses/lens/arrange-lens.js'
+import { isResidual, logitsOfImage } from '../../engine/analyses/lens/logit-lens.js'
+import { poolsTokens } from '../../engine/analyses/lens/read-out.js'
 import { EngineError } from '../../engine/errors.js'
 import { matchHookPoints } from '../../engine/hook-points.js'
 import type { VisionConfig } from '../../engine/models/model.js'
 import type { Tensor } from '../../engine/tensor.js'
+import { stackPictures } from '../drawn/stack-pictures.js'
+import { type ResolvedEdits, resolveEdits } from '../edits/resolve-edits.js'
 import { type Problems, RequestError } from '../errors.js'
 import { fixedLimits } from '../limits.js'
 import type { Call, Context } from '../operation.js'
-import { type ResolvedEdits, resolveEdits } from '../resolve-edits.js'
 import type { EditInput } from '../schemas/edit.js'
 import type { LabelInput } from '../schemas/lens.js'
-import { stackPictures } from '../stack-pictures.js'
 import { type ChosenLabels, chooseLabels, lensLabels, targetIndex } from './lens-labels.js'
 
 export interface LensPlan {

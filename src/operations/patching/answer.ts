@@ -1,6 +1,6 @@
 /** Grids of metrics, as they are answered: normalised, correlated, drawn. */
 
-import { pearson, spearman } from '../../engine/analyses/statistics/correlation.js'
+import { pearson, spearman } from '../../engine/analyses/compare/statistics/correlation.js'
 import { colormap } from '../../engine/image/colormaps.js'
 import { type GridPanel, plotGrid } from '../../engine/plots/grid.js'
 import { elementCount, type Tensor } from '../../engine/tensor.js'

@@ -11,6 +11,7 @@ import { type Corruption, corrupt } from '../../engine/image/corrupt.js'
 import type { VisionConfig } from '../../engine/models/model.js'
 import type { Tensor } from '../../engine/tensor.js'
 import { checkClassify } from '../classify.js'
+import { stackPictures } from '../drawn/stack-pictures.js'
 import { Problems, RequestError } from '../errors.js'
 import { loadInputs } from '../load-inputs.js'
 import type { Call, Context } from '../operation.js'
@@ -18,7 +19,6 @@ import { type CheckedTargets, checkTargets, resolveTargets } from '../resolve-ta
 import type { ImageInputValue } from '../schemas/image.js'
 import type { PairsRequest } from '../schemas/patching.js'
 import type { TargetInput } from '../schemas/target.js'
-import { stackPictures } from '../stack-pictures.js'
 
 /** Pairs whose request has been checked. */
 export interface CheckedPairs {

@@ -1,8 +1,8 @@
 /** Attention, as clients ask for it and read it. */
 
 import { type Static, Type } from 'typebox'
-import { headFusions } from '../../engine/analyses/attention-rollout.js'
-import { headTypes } from '../../engine/analyses/head-statistics.js'
+import { headFusions } from '../../engine/analyses/attention/attention-rollout.js'
+import { headTypes } from '../../engine/analyses/attention/head-statistics.js'
 import { fixedLimits } from '../limits.js'
 import { DatasetId } from './dataset.js'
 import { Edits } from './edit.js'

@@ -1,7 +1,7 @@
 /** Sets of images, SAEs and single images compared: what clients ask, and what they read. */
 
 import { type Static, Type } from 'typebox'
-import { poolings } from '../../engine/analyses/sparse-rows.js'
+import { poolings } from '../../engine/analyses/compare/sparse-rows.js'
 import { fixedLimits } from '../limits.js'
 import { DatasetId } from './dataset.js'
 import { ExampleCount, ExampleShape, ExplanationShape, FeaturePicturesShape, StatisticsShape } from './feature.js'

@@ -2,7 +2,7 @@
 
 import { type Static, Type } from 'typebox'
 import { components } from '../../engine/analyses/patching/grid.js'
-import { patchingMethods } from '../../engine/analyses/patching.js'
+import { patchingMethods } from '../../engine/analyses/patching/patching.js'
 import { ClassifyShape } from '../classify.js'
 import { fixedLimits } from '../limits.js'
 import { ImageInput } from './image.js'

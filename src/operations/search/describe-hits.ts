@@ -3,7 +3,7 @@
  */
 
 import type { FeatureSetRecord, StoredFeature } from '../../catalog/feature-sets.js'
-import { describeExplanation, picturesOf, summarizeFeature, topExamples } from '../describe-feature.js'
+import { describeExplanation, picturesOf, summarizeFeature, topExamples } from '../feature-facts/describe-feature.js'
 import type { Context } from '../operation.js'
 import type { FoundFeature } from '../schemas/search.js'
 import { groupBy } from './group-by.js'

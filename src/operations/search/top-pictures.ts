@@ -4,7 +4,7 @@
 
 import { LRUCache } from 'lru-cache'
 import type { FeatureSetRecord, StoredFeature } from '../../catalog/feature-sets.js'
-import { examplesOf } from '../feature-examples.js'
+import { examplesOf } from '../feature-facts/feature-examples.js'
 import type { Context } from '../operation.js'
 
 export const PICTURES_OF_FEATURE = 8

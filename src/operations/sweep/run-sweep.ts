@@ -3,9 +3,9 @@
  */
 
 import { modelSource } from '../../catalog/catalog.js'
-import type { SweepInput, SweepOutput } from '../../engine/analyses/sweep-contract.js'
-import { nPoints, nPointsOf, pieceInput, piecesOf, type SweepPiece, type SweepPlan } from '../../engine/analyses/sweep-plan.js'
-import { SweepResults } from '../../engine/analyses/sweep-results.js'
+import type { SweepInput, SweepOutput } from '../../engine/analyses/steering/sweep-contract.js'
+import { nPoints, nPointsOf, pieceInput, piecesOf, type SweepPiece, type SweepPlan } from '../../engine/analyses/steering/sweep-plan.js'
+import { SweepResults } from '../../engine/analyses/steering/sweep-results.js'
 import { float32, type Tensor } from '../../engine/tensor.js'
 import { RequestError } from '../errors.js'
 import { fixedLimits } from '../limits.js'

@@ -1,7 +1,7 @@
 /** What a sweep found, in the forms in which it is answered: as JSON, as a table with a row for each point, as a plot. */
 
-import { curveNumbers, curvesOf } from '../../engine/analyses/sweep-curves.js'
-import type { SweepResults } from '../../engine/analyses/sweep-results.js'
+import { curveNumbers, curvesOf } from '../../engine/analyses/steering/sweep-curves.js'
+import type { SweepResults } from '../../engine/analyses/steering/sweep-results.js'
 import type { PositionSelector } from '../../engine/interventions/edit.js'
 import type { Column } from '../../engine/io/arrow-table.js'
 import { type DosePanel, plotDoseResponse } from '../../engine/plots/dose-response.js'

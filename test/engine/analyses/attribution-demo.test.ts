@@ -5,13 +5,13 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { numbersOfAttribution } from '../../../src/engine/analyses/feature-attribution/feature-attribution.js'
+import { numbersOfAttribution } from '../../../src/engine/analyses/attribution/feature-attribution/feature-attribution.js'
 import { createEngineHost } from '../../../src/engine/host/engine-host.js'
 import type { EngineHost } from '../../../src/engine/host/host.js'
 import type { VisionConfig } from '../../../src/engine/models/model.js'
 import { labelEmbeddings, zeroShotScores } from '../../../src/engine/models/zero-shot.js'
 import { createRandom } from '../../../src/engine/random.js'
-import { stackPictures } from '../../../src/operations/stack-pictures.js'
+import { stackPictures } from '../../../src/operations/drawn/stack-pictures.js'
 import { type DemoPicture, demoModel, demoPictures, demoSae } from './demo-pictures.js'
 
 const sae = demoSae('emoji-clip.3-resid-post.topk-16-x8-all')

@@ -2,8 +2,11 @@
 
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { directLogitAttribution } from '../../../src/engine/analyses/direct-logit-attribution.js'
-import { type AttributionNode, featureAttribution } from '../../../src/engine/analyses/feature-attribution/feature-attribution.js'
+import { directLogitAttribution } from '../../../src/engine/analyses/attribution/direct-logit-attribution.js'
+import {
+  type AttributionNode,
+  featureAttribution,
+} from '../../../src/engine/analyses/attribution/feature-attribution/feature-attribution.js'
 import { openFileSource } from '../../../src/engine/io/byte-source.js'
 import { openWeights } from '../../../src/engine/io/weight-file.js'
 import type { SaeConfig } from '../../../src/engine/saes/sae.js'

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { pearson, spearman } from '../../../src/engine/analyses/statistics/correlation.js'
+import { pearson, spearman } from '../../../src/engine/analyses/compare/statistics/correlation.js'
 
 describe('correlations', () => {
   test('are those of NumPy, ties sharing their rank', () => {

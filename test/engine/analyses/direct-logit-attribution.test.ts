@@ -1,6 +1,10 @@
 import fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { type DirectAttribution, directLogitAttribution, type Finer } from '../../../src/engine/analyses/direct-logit-attribution.js'
+import {
+  type DirectAttribution,
+  directLogitAttribution,
+  type Finer,
+} from '../../../src/engine/analyses/attribution/direct-logit-attribution.js'
 import { ProgramShelf } from '../../../src/engine/analyses/program-shelf.js'
 import type { Target } from '../../../src/engine/analyses/targets.js'
 import { scoringOf } from '../../../src/engine/analyses/targets.js'

@@ -7,8 +7,8 @@ import {
   shareBeaten,
   slopeAtZero,
   withOrigin,
-} from '../../../src/engine/analyses/dose-response.js'
-import { byNorm, randomDirections } from '../../../src/engine/analyses/random-directions.js'
+} from '../../../src/engine/analyses/steering/dose-response.js'
+import { byNorm, randomDirections } from '../../../src/engine/analyses/steering/random-directions.js'
 import { lengthOf } from '../../../src/engine/interventions/technique.js'
 
 const curveOf = (strengths: readonly number[], of: (strength: number) => number) =>

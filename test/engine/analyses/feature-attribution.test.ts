@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { directLogitAttribution } from '../../../src/engine/analyses/direct-logit-attribution.js'
+import { directLogitAttribution } from '../../../src/engine/analyses/attribution/direct-logit-attribution.js'
 import {
   type FeatureAttribution,
   type FeatureAttributionInput,
   featureAttribution,
-} from '../../../src/engine/analyses/feature-attribution/feature-attribution.js'
+} from '../../../src/engine/analyses/attribution/feature-attribution/feature-attribution.js'
 import { imageRuns } from '../../../src/engine/analyses/image-runs.js'
 import type { Target } from '../../../src/engine/analyses/targets.js'
 import type { VisionConfig } from '../../../src/engine/models/model.js'

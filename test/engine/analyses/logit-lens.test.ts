@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { isResidual, type LensLabels, type LogitLensInput, logitLens, logitsOfImage } from '../../../src/engine/analyses/logit-lens.js'
-import { poolsTokens } from '../../../src/engine/analyses/read-out.js'
+import { isResidual, type LensLabels, type LogitLensInput, logitLens, logitsOfImage } from '../../../src/engine/analyses/lens/logit-lens.js'
+import { poolsTokens } from '../../../src/engine/analyses/lens/read-out.js'
 import { scoringOf } from '../../../src/engine/analyses/targets.js'
 import { nPositions } from '../../../src/engine/hook-points.js'
 import { createRandom } from '../../../src/engine/random.js'

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { GridSpec } from '../../../src/engine/analyses/patching/grid.js'
 import type { Metric } from '../../../src/engine/analyses/patching/metric.js'
-import { type PatchingInput, patching } from '../../../src/engine/analyses/patching.js'
+import { type PatchingInput, patching } from '../../../src/engine/analyses/patching/patching.js'
 import type { Workbench } from '../../../src/engine/analyses/workbench.js'
 import { applyEdits } from '../../../src/engine/interventions/apply-edits.js'
 import type { Edit } from '../../../src/engine/interventions/edit.js'

@@ -10,7 +10,7 @@ import type { EngineHost } from '../../../src/engine/host/host.js'
 import { labelEmbeddings } from '../../../src/engine/models/zero-shot.js'
 import { createRandom } from '../../../src/engine/random.js'
 import { float32, type Tensor } from '../../../src/engine/tensor.js'
-import { stackPictures } from '../../../src/operations/stack-pictures.js'
+import { stackPictures } from '../../../src/operations/drawn/stack-pictures.js'
 import { type DemoPicture, demoModel, demoPictures, demoSae } from './demo-pictures.js'
 
 const sae = demoSae('emoji-clip.4-resid-post.topk-16-x8-all')

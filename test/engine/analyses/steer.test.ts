@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { divergence, probabilitiesOf } from '../../../src/engine/analyses/answers.js'
-import { steer } from '../../../src/engine/analyses/steer.js'
-import type { SteerInput } from '../../../src/engine/analyses/steer-contract.js'
+import { steer } from '../../../src/engine/analyses/steering/steer.js'
+import type { SteerInput } from '../../../src/engine/analyses/steering/steer-contract.js'
 import type { EngineError } from '../../../src/engine/errors.js'
 import type { Edit } from '../../../src/engine/interventions/edit.js'
 import { float32, type Tensor } from '../../../src/engine/tensor.js'
@@ -103,7 +103,7 @@ describe.each([referenceFloat64, onnxruntime])('steering on %s', (under) => {
   test('a control is the edit with the direction that was drawn', async () => {
     const target = { label: 'a class', direction: Float32Array.of(1, 0, 0, 0, 0) }
     const workbench = await bench()
-    const { randomDirections } = await import('../../../src/engine/analyses/random-directions.js')
+    const { randomDirections } = await import('../../../src/engine/analyses/steering/random-directions.js')
     const [direction] = randomDirections(1, { seed: 9, length: 8, norm: 1 }) as [Float32Array]
     const controls = await steer.run(workbench, ask({ targets: [target], controls: { n: 1, seed: 9 } }))
     const direct = await steer.run(workbench, ask({ edits: [{ ...add(3), vector: direction } as Edit], targets: [target] }))

@@ -2,8 +2,8 @@
 
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { SweepOutput } from '../../../src/engine/analyses/sweep-contract.js'
-import { curvesOf } from '../../../src/engine/analyses/sweep-curves.js'
+import type { SweepOutput } from '../../../src/engine/analyses/steering/sweep-contract.js'
+import { curvesOf } from '../../../src/engine/analyses/steering/sweep-curves.js'
 import {
   linesOf,
   nPoints,
@@ -12,8 +12,8 @@ import {
   planSweep,
   type SweepPiece,
   type SweepPlan,
-} from '../../../src/engine/analyses/sweep-plan.js'
-import { SweepResults } from '../../../src/engine/analyses/sweep-results.js'
+} from '../../../src/engine/analyses/steering/sweep-plan.js'
+import { SweepResults } from '../../../src/engine/analyses/steering/sweep-results.js'
 
 const size = fc.record({
   sites: fc.array(fc.integer({ min: 0, max: 2 }), { minLength: 1, maxLength: 5 }),

@@ -2,7 +2,6 @@
 
 import { rowsInput } from '../../graph/split.js'
 import { elementCount, int64, type Tensor } from '../../tensor.js'
-import type { Completeness } from '../patching.js'
 import { inChunks, type Outputs } from '../shared-prefix.js'
 import { contributionsGraph, quadrature } from './gradients.js'
 import { cellContributions, othersOf } from './hook-point-lane.js'
@@ -10,6 +9,7 @@ import type { MovedRow, OpenLane, PatchedRow } from './lane.js'
 import { metricForm, metricNames } from './metric.js'
 import type { OpenPatching } from './open-patching.js'
 import { otherRowsInput } from './patched-tower.js'
+import type { Completeness } from './patching.js'
 import { chosenRows, fedTo, type Trial } from './trials.js'
 
 /** Rows with gradients that run at once: every value of theirs is kept. */

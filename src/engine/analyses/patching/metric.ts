@@ -4,9 +4,9 @@
  */
 
 import { GraphBuilder } from '../../graph/builder.js'
+import { sumOver } from '../../graph/expressions.js'
 import type { Graph } from '../../graph/graph.js'
 import type { ModelDescription } from '../../models/model.js'
-import { sumOver } from '../../models/tensor-ops.js'
 import { float32, int64, type Tensor } from '../../tensor.js'
 import { directionsInput, directionsOf, scores, scoringOf, type Target } from '../targets.js'
 

@@ -1,7 +1,7 @@
 /** The activation functions of latents. */
 
 import type { GraphBuilder } from '../../graph/builder.js'
-import { above, multiply } from '../expressions.js'
+import { above, multiply } from '../../graph/expressions.js'
 import type { SaeConfig } from '../sae.js'
 import { keepTopK, keepTopKOfBatch } from '../top-k.js'
 import type { SaeSite } from './architecture.js'

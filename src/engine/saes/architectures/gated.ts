@@ -4,7 +4,7 @@
  * @see Rajamanoharan et al. (2024), "Improving Dictionary Learning with Gated Sparse Autoencoders"
  */
 
-import { above, literal, multiply } from '../expressions.js'
+import { above, literal, multiply } from '../../graph/expressions.js'
 import { activateLatents } from './activations.js'
 import type { MakeLatents } from './architecture.js'
 import { encoderAffine, latentParameter } from './pre-activations.js'

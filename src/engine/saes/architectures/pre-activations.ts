@@ -1,7 +1,7 @@
 /** The linear part of an encoder. */
 
 import type { GraphBuilder } from '../../graph/builder.js'
-import { wholes } from '../expressions.js'
+import { wholes } from '../../graph/expressions.js'
 import type { SaeConfig } from '../sae.js'
 import type { SaeSite } from './architecture.js'
 

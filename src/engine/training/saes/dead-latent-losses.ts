@@ -18,7 +18,7 @@ import {
   sumOver,
   wholes,
   zerosLike,
-} from '../../saes/expressions.js'
+} from '../../graph/expressions.js'
 import type { Detached } from './detached.js'
 
 /** Below every pre-activation there is, and a number. */

@@ -1,7 +1,7 @@
 /** How far a reconstruction is from its target, as a scalar and by element. */
 
 import type { GraphBuilder } from '../../graph/builder.js'
-import { divide, meanOfAll, meanOver, normOver, square, subtract, sumOver } from '../../saes/expressions.js'
+import { divide, meanOfAll, meanOver, normOver, square, subtract, sumOver } from '../../graph/expressions.js'
 import type { ReconstructionLoss } from './loss-options.js'
 
 /** What a batch's targets are compared by; nothing of it has a gradient for the parameters. */

@@ -3,10 +3,10 @@
  */
 
 import { GraphBuilder } from '../../graph/builder.js'
+import { add, asFloat, divide, literal, meanOfAll, multiply, scaleBy, square, subtract, sumOver, wholes } from '../../graph/expressions.js'
 import type { Graph } from '../../graph/graph.js'
 import { hiddenPre } from '../../saes/architectures/pre-activations.js'
 import { decode, type Encoded, encode, encoderInput, finish, outputBias, type SaeSite } from '../../saes/encode-decode.js'
-import { add, asFloat, divide, literal, meanOfAll, multiply, scaleBy, square, subtract, sumOver, wholes } from '../../saes/expressions.js'
 import { checkSaeConfig, type SaeConfig, saeParameters } from '../../saes/sae.js'
 import { keepTopK } from '../../saes/top-k.js'
 import { auxKLoss, ghostLoss } from './dead-latent-losses.js'

@@ -1,7 +1,7 @@
 /** What makes latents sparse, each a mean over tokens, before its coefficient. */
 
 import type { GraphBuilder } from '../../graph/builder.js'
-import { add, literal, meanOfAll, multiply, normOver, scaleBy, sumOver } from '../../saes/expressions.js'
+import { add, literal, meanOfAll, multiply, normOver, scaleBy, sumOver } from '../../graph/expressions.js'
 
 /** Norms of the decoder's rows, `[dSae]`. */
 export const decoderNorms = (b: GraphBuilder, W_dec: string) => normOver(b, W_dec, 1, 0)

@@ -7,7 +7,7 @@
  */
 
 import type { GraphBuilder } from '../../graph/builder.js'
-import { above, add, asFloat, literal, multiply, scaleBy, subtract } from '../../saes/expressions.js'
+import { above, add, asFloat, literal, multiply, scaleBy, subtract } from '../../graph/expressions.js'
 import type { Detached } from './detached.js'
 
 export interface Jump {

@@ -2,9 +2,9 @@
 
 import type { Catalog } from '../../../catalog/catalog.js'
 import type { Config } from '../../../config.js'
-import type { SweepOutput } from '../../../engine/analyses/sweep-contract.js'
-import { nPoints, nPointsOf, piecesOf, type SweepPiece } from '../../../engine/analyses/sweep-plan.js'
-import { SweepResults } from '../../../engine/analyses/sweep-results.js'
+import type { SweepOutput } from '../../../engine/analyses/steering/sweep-contract.js'
+import { nPoints, nPointsOf, piecesOf, type SweepPiece } from '../../../engine/analyses/steering/sweep-plan.js'
+import { SweepResults } from '../../../engine/analyses/steering/sweep-results.js'
 import { EngineError } from '../../../engine/errors.js'
 import { arrowTable } from '../../../engine/io/arrow-table.js'
 import { Problems } from '../../errors.js'

@@ -7,7 +7,7 @@ import { EngineError } from '../../../engine/errors.js'
 import { type Positions, studiedTokens } from '../../../engine/evaluation/studied-sae.js'
 import type { VisionConfig } from '../../../engine/models/model.js'
 import { Problems, RequestError } from '../../errors.js'
-import { type DownloadedSae, findDownloadedSae } from '../../find-feature.js'
+import { type DownloadedSae, findDownloadedSae } from '../../feature-facts/find-feature.js'
 import { findModel } from '../../find-model.js'
 import { fixedLimits } from '../../limits.js'
 

@@ -1,6 +1,6 @@
 /** What a shard of a sweep found, as bytes: a safetensors file, so that it is the same for the same numbers. */
 
-import type { SweepOutput, SweptRuns } from '../../../engine/analyses/sweep-contract.js'
+import type { SweepOutput, SweptRuns } from '../../../engine/analyses/steering/sweep-contract.js'
 import { bytesSource } from '../../../engine/io/byte-source.js'
 import { readSafetensor, readSafetensorsHeader, safetensorsChunks } from '../../../engine/io/safetensors.js'
 import { type Tensor, tensor } from '../../../engine/tensor.js'

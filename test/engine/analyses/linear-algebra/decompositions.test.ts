@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { eigenvalues } from '../../../../src/engine/analyses/linear-algebra/eigenvalues.js'
-import { type Matrix, matrix, multiply, norm, transpose } from '../../../../src/engine/analyses/linear-algebra/matrix.js'
-import { orthogonalize } from '../../../../src/engine/analyses/linear-algebra/orthogonalize.js'
-import { singularValues, spreadOf } from '../../../../src/engine/analyses/linear-algebra/singular-values.js'
+import { eigenvalues } from '../../../../src/engine/analyses/weights/linear-algebra/eigenvalues.js'
+import { type Matrix, matrix, multiply, norm, transpose } from '../../../../src/engine/analyses/weights/linear-algebra/matrix.js'
+import { orthogonalize } from '../../../../src/engine/analyses/weights/linear-algebra/orthogonalize.js'
+import { singularValues, spreadOf } from '../../../../src/engine/analyses/weights/linear-algebra/singular-values.js'
 import { readGolden } from '../compare-goldens.js'
 
 type Rows = readonly (readonly number[])[]

@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { falseDiscoveryRates } from '../../../../src/engine/analyses/statistics/false-discovery.js'
-import { twoSidedTail } from '../../../../src/engine/analyses/statistics/normal-tail.js'
-import { rankTests, type Samples } from '../../../../src/engine/analyses/statistics/rank-test.js'
-import { separation } from '../../../../src/engine/analyses/statistics/two-samples.js'
+import { falseDiscoveryRates } from '../../../../src/engine/analyses/compare/statistics/false-discovery.js'
+import { twoSidedTail } from '../../../../src/engine/analyses/compare/statistics/normal-tail.js'
+import { rankTests, type Samples } from '../../../../src/engine/analyses/compare/statistics/rank-test.js'
+import { separation } from '../../../../src/engine/analyses/compare/statistics/two-samples.js'
 import { readGolden } from '../compare-goldens.js'
 
 interface Golden {

@@ -1,0 +1,111 @@
+/**
+ * Features as clients see them: indices become names and pictures.
+ */
+
+import type { Catalog } from '../../catalog/catalog.js'
+import type { DatasetItemRecord } from '../../catalog/datasets.js'
+import type { Explanation } from '../../catalog/explanations.js'
+import type { FeatureSetRecord, StoredFeature } from '../../catalog/feature-sets.js'
+import { binEdges } from '../../engine/evaluation/activation-bins.js'
+import {
+  type ActivationHistogram,
+  type FeatureExample,
+  type FeatureStatistics,
+  featureStatistics,
+  type WeightedIndex,
+} from '../../engine/evaluation/feature-record.js'
+import type { ExampleAnswer, FeatureAnswer, FeatureSummaryAnswer } from '../schemas/feature.js'
+import { featurePictures, heatmapUrl, imageUrl } from './feature-addresses.js'
+
+/** What the pictures and labels of a data set are called. */
+export interface Pictures {
+  readonly items: ReadonlyMap<number, DatasetItemRecord>
+  readonly classNames: readonly string[]
+}
+
+/** Of all examples, in one statement. Nothing is known of a data set that was removed. */
+export async function picturesOf(catalog: Catalog, set: FeatureSetRecord, examples: readonly FeatureExample[]): Promise<Pictures> {
+  const indices = [...new Set(examples.map(({ item }) => item))]
+  if (indices.length === 0) return { items: new Map(), classNames: [] }
+  const { items, classNames } = await catalog.datasets.itemsOf(set.dataset, indices)
+  return { items: new Map(items.map((item) => [item.index, item])), classNames }
+}
+
+/** The top examples that a summary shows. */
+export function topExamples({ data }: StoredFeature, count: number): FeatureExample[] {
+  const rank = { patch: 0, cls: 1, register: 2 } as const
+  const top = data.examples.filter(({ kind }) => kind === 'top')
+  return top.sort((a, b) => rank[a.token] - rank[b.token] || b.score - a.score).slice(0, count)
+}
+
+export interface Described {
+  readonly set: FeatureSetRecord
+  readonly pictures: Pictures
+}
+
+export function summarizeFeature(
+  feature: StoredFeature,
+  { set, pictures, examples }: Described & { readonly examples: readonly FeatureExample[] },
+): FeatureSummaryAnswer {
+  const { index, statistics, explanations } = feature
+  return {
+    ...{ id: `${set.saeId}/${index}`, sae: set.saeId, index, dataset: set.dataset.id },
+    statistics: describeStatistics(statistics),
+    explanations: explanations.map(describeExplanation),
+    pictures: featurePictures(set, index),
+    examples: examples.map((example) => describeExample(example, { feature, set, pictures })),
+  }
+}
+
+export function describeFeature(feature: StoredFeature, { set, pictures }: Described): FeatureAnswer {
+  const { histogram, imageHistogram, examples, labels, neighbours, coactive, classEffects, wordEffects } = feature.data
+  const { saeId, about } = set
+  return {
+    ...summarizeFeature(feature, { set, pictures, examples }),
+    histogram: describeHistogram(histogram),
+    imageHistogram: describeHistogram(imageHistogram),
+    labels: named(labels, about.labelNames ?? pictures.classNames),
+    neighbours: related(neighbours, saeId),
+    coactive: related(coactive, saeId),
+    classEffects: named(classEffects, about.classNames),
+    wordEffects: named(wordEffects, about.words),
+  }
+}
+
+/** Statistics that an older index did not measure are not defined. */
+function describeStatistics(statistics: Partial<FeatureStatistics>): FeatureStatistics {
+  return Object.fromEntries(featureStatistics.map((name) => [name, statistics[name] ?? null])) as FeatureStatistics
+}
+
+export function describeExplanation({ id, text, author, method, score, createdAt }: Explanation) {
+  return { id, text, author, method, score, createdAt: createdAt.toISOString() }
+}
+
+function describeExample(
+  example: FeatureExample,
+  { feature, set, pictures }: Described & { readonly feature: StoredFeature },
+): ExampleAnswer {
+  const { kind, token, score, position, item } = example
+  const known = pictures.items.get(item)
+  const { patches } = set.about
+  const patch = token === 'patch' && patches ? position - patches.first : undefined
+  return {
+    ...{ kind, token, score, position, item },
+    patch: patch === undefined || !patches ? null : { row: Math.floor(patch / patches.columns), col: patch % patches.columns },
+    name: known?.name ?? null,
+    image: known?.imageId ?? null,
+    imageUrl: known?.imageId ? imageUrl(known.imageId) : null,
+    heatmapUrl: known?.imageId ? heatmapUrl(set, feature, example) : null,
+    label: known?.label == null ? null : (pictures.classNames[known.label] ?? String(known.label)),
+  }
+}
+
+function describeHistogram(histogram: ActivationHistogram) {
+  return { edges: binEdges(histogram), counts: [...histogram.counts] }
+}
+
+const named = (list: readonly WeightedIndex[], names: readonly string[] = []) =>
+  list.map(({ index, value }) => ({ index, name: names[index] ?? null, value }))
+
+const related = (list: readonly WeightedIndex[], saeId: string) =>
+  list.map(({ index, value }) => ({ id: `${saeId}/${index}`, index, value }))
