@@ -8,12 +8,15 @@ export interface Axis {
   readonly ticks: readonly number[]
 }
 
+/** Less is nothing: its parts would be too small to be numbers. */
+const LEAST_SPAN = 1e-290
+
 /** About five ticks, at 1, 2 or 5 times a power of ten. @param leastStep  between ticks, 1 for what is counted */
 export function linearAxis(
   [low, high]: readonly [number, number],
   { length, leastStep = 0 }: { length: number; leastStep?: number },
 ): Axis {
-  const span = high - low || 1
+  const span = high - low > LEAST_SPAN ? high - low : 1
   const rough = Math.max(span / 5, leastStep)
   const decade = 10 ** Math.floor(Math.log10(rough))
   const step = decade * ([1, 2, 5, 10].find((factor) => factor * decade >= rough) ?? 10)
@@ -22,12 +25,13 @@ export function linearAxis(
   return { ticks, place: (value) => ((value - low) / span) * length }
 }
 
-/** Whole decades; at most nine ticks. */
-export function logAxis([low, high]: readonly [number, number], length: number): Axis {
+/** Whole decades; at most nine ticks. Of numbers above 0. */
+export function logAxis([lowest, highest]: readonly [number, number], length: number): Axis {
+  const [low, high] = [Math.max(lowest, LEAST_SPAN), Math.max(highest, 10 * LEAST_SPAN)]
   const [from, to] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))]
   const every = Math.ceil((to - from) / 8)
   const ticks = Array.from({ length: Math.floor((to - from) / every) + 1 }, (_, index) => 10 ** (from + index * every))
-  return { ticks, place: (value) => ((Math.log10(value) - from) / (to - from)) * length }
+  return { ticks, place: (value) => ((Math.log10(Math.max(value, low)) - from) / (to - from)) * length }
 }
 
 export function extent(values: readonly number[]): [number, number] {

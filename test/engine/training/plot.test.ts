@@ -52,6 +52,7 @@ describe('a plot of curves', () => {
       fc.double({ noDefaultInfinity: true, noNaN: true, min: -1e30, max: 1e30 }),
       fc.constant(Number.NaN),
       fc.constant(0),
+      fc.constantFrom(5e-324, -4.4e-323, 1e-300),
     )
     const point = fc.dictionary(fc.constantFrom('loss', 'a/loss', 'b/loss', 'l0', 'rate'), value)
     fc.assert(
