@@ -88,15 +88,3 @@ export function strides(shape: readonly number[]): number[] {
 export function isTensor(value: unknown): value is Tensor {
   return typeof value === 'object' && value !== null && 'dtype' in value && 'data' in value && ArrayBuffer.isView(value.data)
 }
-
-/** Matrices of one width, one below the other. @param parts  at least one */
-export function joinRows(parts: readonly Tensor<'float32'>[]): Tensor<'float32'> {
-  const width = parts[0]!.shape[1]!
-  const data = new Float32Array(parts.reduce((sum, part) => sum + part.data.length, 0))
-  let at = 0
-  for (const part of parts) {
-    data.set(part.data, at)
-    at += part.data.length
-  }
-  return float32([data.length / width, width], data)
-}

@@ -5,6 +5,7 @@
 import { type Static, Type } from 'typebox'
 import type { ModelRecord } from '../catalog/catalog.js'
 import { modelSource } from '../catalog/catalog.js'
+import { probabilitiesOf } from '../engine/distributions.js'
 import { EngineError } from '../engine/errors.js'
 import { labelEmbeddings, promptsOf, zeroShotScores } from '../engine/models/zero-shot.js'
 import type { Tensor } from '../engine/tensor.js'
@@ -129,14 +130,13 @@ export function rankClasses(
   const [batch, nClasses] = logits.shape as [number, number]
   return Array.from({ length: batch }, (_, row) => {
     const scores = logits.data.subarray(row * nClasses, (row + 1) * nClasses)
-    const max = scores.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
-    const total = scores.reduce((sum, logit) => sum + Math.exp(logit - max), 0)
+    const probabilities = probabilitiesOf(scores)
     const order = Array.from(scores, (_, index) => index).sort((a, b) => scores[b]! - scores[a]! || a - b)
     return order.slice(0, topK).map((index) => ({
       label: labels?.[index] ?? String(index),
       index,
       logit: finite(scores[index]!),
-      probability: finite(Math.exp(scores[index]! - max) / total),
+      probability: finite(probabilities[index]!),
     }))
   })
 }

@@ -5,8 +5,8 @@
 
 import type { Static } from 'typebox'
 import { type ModelRecord, modelSource } from '../catalog/catalog.js'
-import { bestOf, divergence, probabilitiesOf } from '../engine/analyses/answers.js'
 import type { HookPointChange, Pair, SteerInput as SteerAnalysis, SteerOutput } from '../engine/analyses/steering/steer-contract.js'
+import { bestOf, divergence, entropyOf, probabilitiesOf } from '../engine/distributions.js'
 import { matchHookPoints } from '../engine/hook-points.js'
 import type { AxisSelection } from '../engine/interventions/selection.js'
 import type { HookPointInfo, VisionConfig } from '../engine/models/model.js'
@@ -215,7 +215,7 @@ function ofClasses(
     })),
     isFlipped: after!.every(Number.isFinite) ? bestOf(before!) !== bestOf(after!) : null,
     divergence: finite(divergence(was, is)),
-    entropy: both(entropy(was), entropy(is)),
+    entropy: both(entropyOf(was), entropyOf(is)),
   }
 }
 
@@ -255,7 +255,6 @@ function meanOfChanged({ shape, data }: Tensor<'float32'>): (number | null)[] {
   })
 }
 
-const entropy = (probabilities: Float64Array) => probabilities.reduce((sum, p) => (p > 0 ? sum - p * Math.log(p) : sum), 0)
 const finite = (value: number) => (Number.isFinite(value) ? value : null)
 const both = (before: number, after: number) => ({ default: finite(before), steered: finite(after), change: finite(after - before) })
 

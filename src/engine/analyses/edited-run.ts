@@ -7,8 +7,9 @@ import { applyEdits } from '../interventions/apply-edits.js'
 import type { BuiltTower } from '../interventions/built-towers.js'
 import type { Edit } from '../interventions/edit.js'
 import { saePrefix } from '../saes/attach-saes.js'
-import { elementCount, type Tensor } from '../tensor.js'
+import type { Tensor } from '../tensor.js'
 import { imageRuns } from './image-runs.js'
+import { rowsOf } from './shared-prefix.js'
 import type { Workbench } from './workbench.js'
 
 export interface EditedRun {
@@ -44,14 +45,9 @@ export function editedRun({ model, saes }: Workbench, edits: readonly Edit[], nI
       let from = 0
       for (const images of imageRuns(pixels, edited.needsWholeRequest ? nImages : most)) {
         const to = from + images.shape[0]!
-        yield { ...Object.fromEntries(Object.entries(feeds).map(([name, feed]) => [name, rowsOf(feed, from, to)])), pixels: images }
+        yield { ...rowsOf(feeds, from, to), pixels: images }
         from = to
       }
     },
   }
-}
-
-function rowsOf<T extends Tensor>(tensor: T, from: number, to: number): T {
-  const perRow = elementCount(tensor.shape.slice(1))
-  return { ...tensor, shape: [to - from, ...tensor.shape.slice(1)], data: tensor.data.subarray(from * perRow, to * perRow) }
 }

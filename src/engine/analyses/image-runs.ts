@@ -1,13 +1,10 @@
 /** Images in portions that run together. */
 
-import { elementCount, type Tensor } from '../tensor.js'
+import { rowsOfTensor } from '../rows.js'
+import type { Tensor } from '../tensor.js'
 
 /** Views of some images each, in order. @param pixels  `[batch, ...]` */
-export function* imageRuns({ shape, data }: Tensor<'float32'>, most: number): Generator<Tensor<'float32'>> {
-  const [batch, ...rest] = shape as [number, ...number[]]
-  const length = elementCount(rest)
-  for (let from = 0; from < batch; from += most) {
-    const to = Math.min(from + most, batch)
-    yield { dtype: 'float32', shape: [to - from, ...rest], data: data.subarray(from * length, to * length) }
-  }
+export function* imageRuns(pixels: Tensor<'float32'>, most: number): Generator<Tensor<'float32'>> {
+  const batch = pixels.shape[0]!
+  for (let from = 0; from < batch; from += most) yield rowsOfTensor(pixels, from, Math.min(from + most, batch))
 }

@@ -23,12 +23,13 @@ export class ProgramShelf {
 
   /** @throws what building and compiling throw; nothing is kept of that */
   async get(key: string, build: () => Graph): Promise<ShelvedProgram> {
-    const found = this.#shelved.get(key) ?? this.#make(build)
+    const known = this.#shelved.get(key)
+    const found = known ?? this.#make(build)
     this.#shelved.delete(key)
     this.#shelved.set(key, found)
     try {
       const shelved = await found
-      await this.#clearSpace()
+      if (known === undefined) await this.#clearSpace()
       return shelved
     } catch (error) {
       if (this.#shelved.get(key) === found) this.#shelved.delete(key)

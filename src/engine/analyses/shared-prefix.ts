@@ -14,7 +14,8 @@
 
 import type { Graph } from '../graph/graph.js'
 import { rowsInput, type SplitGraph, splitByInputs } from '../graph/split.js'
-import { elementCount, int64, type Tensor } from '../tensor.js'
+import { joinRows, rowsOfTensor } from '../rows.js'
+import { int64, type Tensor } from '../tensor.js'
 import type { Workbench } from './workbench.js'
 
 /** Rows that run at once: more are no faster, and take memory. */
@@ -81,27 +82,10 @@ export async function inChunks(nRows: number, run: (from: number, to: number) =>
   for (let from = 0; from < nRows; from += most) chunks.push(await run(from, Math.min(from + most, nRows)))
   const [first] = chunks
   if (!first || chunks.length === 1) return first ?? {}
-  return Object.fromEntries(Object.keys(first).map((name) => [name, joined(chunks.map((chunk) => chunk[name]!))]))
+  return Object.fromEntries(Object.keys(first).map((name) => [name, joinRows(chunks.map((chunk) => chunk[name]!))]))
 }
 
 /** Rows of tensors: views of their data, not copies. */
 export function rowsOf(tensors: Inputs, from: number, to: number): Record<string, Tensor> {
-  return Object.fromEntries(
-    Object.entries(tensors).map(([name, { dtype, shape, data }]) => {
-      const length = elementCount(shape.slice(1))
-      return [name, { dtype, shape: [to - from, ...shape.slice(1)], data: data.subarray(from * length, to * length) } as Tensor]
-    }),
-  )
-}
-
-/** Tensors one below the other along axis 0. @param parts  at least one */
-export function joined(parts: readonly Tensor<'float32'>[]): Tensor<'float32'> {
-  const data = new Float32Array(parts.reduce((sum, part) => sum + part.data.length, 0))
-  let at = 0
-  for (const part of parts) {
-    data.set(part.data, at)
-    at += part.data.length
-  }
-  const nRows = parts.reduce((sum, { shape }) => sum + shape[0]!, 0)
-  return { dtype: 'float32', shape: [nRows, ...parts[0]!.shape.slice(1)], data }
+  return Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, rowsOfTensor(tensor, from, to)]))
 }

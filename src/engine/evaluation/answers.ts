@@ -1,5 +1,6 @@
 /** What a model answers to a batch, and how two answers differ: sums over pictures, in float64. */
 
+import { bestOf } from '../distributions.js'
 import type { Tensor } from '../tensor.js'
 import type { Sums } from './evaluation-shard.js'
 
@@ -29,7 +30,7 @@ export function ownAnswers(answers: Answers, scoring: Scoring): Sums {
     const logits = logitsOf(answers.scores, image, scoring)
     ce -= logSoftmax(logits)[label]!
     bareCe -= logSoftmax(logitsOf(bare, image))[label]!
-    correct += firstLargest(logits) === label ? 1 : 0
+    correct += bestOf(logits) === label ? 1 : 0
   }
   return { ce, correct, prismaCe: bareCe / labels.length }
 }
@@ -44,7 +45,7 @@ export function compareAnswers(clean: Answers, changed: Answers, scoring: Scorin
     const [p, q] = [logitsOf(clean.scores, image, scoring), logitsOf(changed.scores, image, scoring)]
     const [logP, logQ] = [logSoftmax(p), logSoftmax(q)]
     for (let c = 0; c < p.length; c++) kl += Math.exp(logP[c]!) * (logP[c]! - logQ[c]!)
-    agreed += firstLargest(p) === firstLargest(q) ? 1 : 0
+    agreed += bestOf(p) === bestOf(q) ? 1 : 0
   }
   return { outputCosine, kl, agreed, ...ownAnswers(changed, scoring) }
 }
@@ -65,12 +66,6 @@ function logSoftmax(logits: Float64Array): Float64Array {
   for (const logit of logits) sum += Math.exp(logit - largest)
   const logSum = largest + Math.log(sum)
   return logits.map((logit) => logit - logSum)
-}
-
-function firstLargest(logits: Float64Array): number {
-  let best = 0
-  for (let c = 1; c < logits.length; c++) if (logits[c]! > logits[best]!) best = c
-  return best
 }
 
 /** 0 where one is the zero vector, 1 where both are (NaN stays NaN). */

@@ -11,7 +11,7 @@ import type { HookPointInfo, VisionConfig } from '../models/model.js'
 import { fitProblems } from '../saes/fit-model.js'
 import { checkSaeConfig, type SaeConfig } from '../saes/sae.js'
 import type { Tensor } from '../tensor.js'
-import { type TokenKind, tokenKinds } from './feature-record.js'
+import type { TokenKind } from './feature-record.js'
 
 /** The tokens that an SAE is for: all, CLS alone, or the patches alone (neither CLS nor registers). */
 export type Positions = 'all' | 'cls' | 'patches'
@@ -152,6 +152,3 @@ function around(
   const parts = [...before, middle, ...after]
   return parts.length === 1 ? middle : b.op('Concat', parts, { axis })
 }
-
-export const emptyByKind = <T>(make: (kind: TokenKind) => T): Record<TokenKind, T> =>
-  Object.fromEntries(tokenKinds.map((kind) => [kind, make(kind)])) as Record<TokenKind, T>

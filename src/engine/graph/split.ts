@@ -8,7 +8,9 @@ import { invariant } from '../errors.js'
 import type { Graph, Node, ValueType } from './graph.js'
 import { inferTypes, type Types } from './infer.js'
 import { prune } from './prune.js'
-import { resumeInput } from './resume.js'
+
+/** The input that takes a value of the graph. */
+export const resumeInput = (value: string) => `resume/${value}`
 
 export interface SplitGraph {
   /** Inputs: the shared ones. Outputs: what passes over, under the names of `resumeInput`, and those of the graph's outputs that it decides. */

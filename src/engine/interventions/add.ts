@@ -1,7 +1,8 @@
 /** Steering: a direction is added, `x + s v` (`unit: 'norm'`: `x + s v / |v|`). Turner et al. (2023), "Activation addition". */
 
+import { lengthOf } from '../vectors.js'
 import type { Edit } from './edit.js'
-import { lengthOf, type Technique, vectorOperand } from './technique.js'
+import { type Technique, vectorOperand } from './technique.js'
 
 type Add = Extract<Edit, { op: 'add' }>
 

@@ -1,8 +1,9 @@
 /** The component along a direction is kept between bounds: `x + (clamp(x . u, min, max) - x . u) u`, `u = v / |v|`. */
 
+import { unitVector } from '../vectors.js'
 import type { Edit } from './edit.js'
 import { projection } from './project-out.js'
-import { numberOperand, type Technique, unitVector, vectorOperand } from './technique.js'
+import { numberOperand, type Technique, vectorOperand } from './technique.js'
 
 export const clampProjection: Technique<Extract<Edit, { op: 'clamp-projection' }>> = {
   form: () => 'clamp-projection',

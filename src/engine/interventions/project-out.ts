@@ -2,8 +2,9 @@
 
 import type { GraphBuilder } from '../graph/builder.js'
 import { int64 } from '../tensor.js'
+import { unitVector } from '../vectors.js'
 import type { Edit } from './edit.js'
-import { type Technique, unitVector, vectorOperand } from './technique.js'
+import { type Technique, vectorOperand } from './technique.js'
 
 export const projectOut: Technique<Extract<Edit, { op: 'project-out' }>> = {
   form: () => 'project-out',

@@ -93,17 +93,6 @@ export function numberOperand(place: Place, value: number): Operand<'float32'> {
   return { role: 'perRow', dtype: 'float32', rowShape: place.hookPoint.shape.slice(1).map(() => 1), data: Float32Array.of(value) }
 }
 
-/** `|v|`, in float64. */
-export function lengthOf(vector: Float32Array): number {
-  return Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0))
-}
-
-/** `u = v / |v|`, computed in float64 and rounded once. */
-export function unitVector(vector: Float32Array): Float32Array {
-  const length = lengthOf(vector)
-  return vector.map((value) => value / length)
-}
-
 /** The data of `nRows` rows. */
 export function repeatRows<D extends OperandDType>({ data, rowShape }: Operand<D>, nRows: number): ArrayOf[D] {
   const perRow = elementCount(rowShape)

@@ -1,6 +1,7 @@
 /** Texts through a text tower, some at a time. */
 
-import { joinRows, type Tensor } from '../tensor.js'
+import { joinRows } from '../rows.js'
+import type { Tensor } from '../tensor.js'
 import type { ClipTokenizer } from './tokenizer.js'
 
 /** Texts in one run of the tower. */

@@ -4,6 +4,7 @@
  * Radford et al. (2021), section 3.1.4.
  */
 
+import { probabilitiesOf } from '../distributions.js'
 import { EngineError } from '../errors.js'
 import { float32, type Tensor } from '../tensor.js'
 
@@ -76,7 +77,7 @@ export function zeroShotScores(
       return logitScale * cosine + logitBias
     })
     logits.set(row, image * nLabels)
-    probabilities.set(softmax(row), image * nLabels)
+    probabilities.set(probabilitiesOf(row), image * nLabels)
   }
   return { logits: float32([nImages, nLabels], logits), probabilities: float32([nImages, nLabels], probabilities) }
 }
@@ -87,12 +88,4 @@ function unit(vector: ArrayLike<number>): Float64Array {
   for (let d = 0; d < vector.length; d++) square += vector[d]! * vector[d]!
   const length = Math.max(Math.sqrt(square), 1e-12)
   return Float64Array.from(vector, (value) => value / length)
-}
-
-/** Over all of `logits`; the largest is subtracted first, so that nothing overflows. */
-function softmax(logits: Float64Array): Float64Array {
-  const largest = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
-  const exponentials = logits.map((logit) => Math.exp(logit - largest))
-  const sum = exponentials.reduce((a, b) => a + b, 0)
-  return exponentials.map((value) => value / sum)
 }

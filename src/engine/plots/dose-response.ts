@@ -4,7 +4,7 @@
  */
 
 import { extent, label, linearAxis, padded } from './axes.js'
-import { escaped, rounded, svgDocument } from './svg.js'
+import { escaped, rounded, shortened, svgDocument } from './svg.js'
 
 export interface DosePanel {
   readonly title: string
@@ -151,11 +151,6 @@ const defaultEntry = () => '<path d="M0 -4h22" stroke="#333" stroke-dasharray="1
 function rangeOf(strengths: readonly number[]): [number, number] {
   const [low, high] = extent(strengths)
   return high > low ? [low, high] : [low - 0.5, high + 0.5]
-}
-
-function shortened(name: string, most: number): string {
-  const characters = [...name]
-  return characters.length <= most ? name : `${characters.slice(0, most - 1).join('')}…`
 }
 
 function inWords(panels: readonly DosePanel[], { title, x, y, strengths, legend }: DoseAbout): string {

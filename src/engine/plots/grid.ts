@@ -1,7 +1,7 @@
 /** A grid of numbers as an SVG heatmap: rows and columns with their labels, and a bar that says what colours stand for. Several grids share one scale. */
 
 import { extent, label, linearAxis } from './axes.js'
-import { escaped, rounded, svgDocument } from './svg.js'
+import { escaped, rounded, shortened, svgDocument } from './svg.js'
 
 export interface GridPanel {
   /** Above the grid, where there are several. */
@@ -28,6 +28,8 @@ const margin = { left: 64, right: 96, top: 72, bottom: 46 }
 const [smallest, largest] = [7, 26]
 /** Of all columns of a panel, as far as cells are not too small for it. */
 const preferredWidth = 560
+/** Of a note above the grid. */
+const MOST_CHARACTERS = 60
 const [barWidth, barGap, panelGap] = [14, 22, 40]
 /** Labels that have room side by side, in pixels. */
 const [labelWidth, labelHeight] = [22, 12]
@@ -75,7 +77,7 @@ export function plotGrid(panels: readonly GridPanel[], about: GridAbout): string
   const bottom = margin.top + step * panels.length - panelGap
   return svgDocument({ width, height, title, description: inWords(panels, about) }, [
     `<text x="16" y="24" font-size="15" font-weight="600">${escaped(title)}</text>`,
-    ...(note === undefined ? [] : [`<text x="16" y="39" fill="#666">${escaped(shortened(note))}</text>`]),
+    ...(note === undefined ? [] : [`<text x="16" y="39" fill="#666">${escaped(shortened(note, MOST_CHARACTERS))}</text>`]),
     `<text x="16" y="${margin.top - 8}" fill="#666">${escaped(rows.name)}</text>`,
     ...panels.flatMap(panel),
     `<text x="${margin.left + gridWidth}" y="${bottom + 32}" text-anchor="end" fill="#666">${escaped(columns.name)}</text>`,
@@ -84,12 +86,6 @@ export function plotGrid(panels: readonly GridPanel[], about: GridAbout): string
       { centre, reach, colourOf, value },
     ),
   ])
-}
-
-/** A text that fits above the grid. */
-function shortened(text: string): string {
-  const characters = [...text]
-  return characters.length <= 60 ? text : `${characters.slice(0, 59).join('')}…`
 }
 
 function bar(

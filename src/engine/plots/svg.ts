@@ -25,6 +25,12 @@ export function svgDocument({ width, height, title, description }: SvgAbout, par
 /** Hundredths of a pixel are finer than anything shows. */
 export const rounded = (place: number) => Math.round(place * 100) / 100
 
+/** A text of at most so many characters, its end left out. */
+export function shortened(text: string, most: number): string {
+  const characters = [...text]
+  return characters.length <= most ? text : `${characters.slice(0, most - 1).join('')}…`
+}
+
 /** Text as it stands in a document; what XML has no way to say is left out. */
 export function escaped(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what XML does not allow

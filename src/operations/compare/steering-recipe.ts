@@ -11,6 +11,7 @@ import { rankTests } from '../../engine/analyses/compare/statistics/rank-test.js
 import { scoringOf } from '../../engine/analyses/targets.js'
 import type { Edit, PositionSelector } from '../../engine/interventions/edit.js'
 import { createRandom } from '../../engine/random.js'
+import { lengthOf } from '../../engine/vectors.js'
 import type { Call, Context } from '../operation.js'
 import type { PlannedSaeRead } from '../plan-sae-read.js'
 import type { ImagesOfSae, RecipeEdit } from '../schemas/compare.js'
@@ -46,7 +47,7 @@ export async function recipeOf(
   }
   const made = moving.flatMap(({ latent, decoded }, index) => {
     const vector = data.slice(index * width, (index + 1) * width)
-    const strength = (decoded.a - decoded.b) * Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0))
+    const strength = (decoded.a - decoded.b) * lengthOf(vector)
     return strength === 0 ? [] : [{ latent, vector, strength }]
   })
   return {
@@ -130,7 +131,7 @@ function towards(
 ) {
   const { normalized } = scoringOf(model.description)
   const unit = (vector: Float64Array) => {
-    const length = Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0))
+    const length = lengthOf(vector)
     return length > 0 ? vector.map((value) => value / length) : vector
   }
   const read = (output: Float64Array) => (normalized ? unit(output) : output)

@@ -2,16 +2,11 @@
 
 import { type Static, Type } from 'typebox'
 import { fixedLimits } from '../limits.js'
-import { ImageInput } from './image.js'
+import { ImageInputs } from './image.js'
 import { ModelId } from './model.js'
 import { SaeId } from './sae.js'
 import { Targets } from './target.js'
 import { Encoding, TensorShape } from './tensor.js'
-
-export const ImageInputs = Type.Array(Type.Object({ image: ImageInput }, { title: 'PictureInput', additionalProperties: false }), {
-  minItems: 1,
-  description: 'Pictures.',
-})
 
 export const AttributionInputShape = Type.Object(
   {

@@ -4,6 +4,7 @@
 
 import { LRUCache } from 'lru-cache'
 import { type ModelRecord, modelSource } from '../../catalog/catalog.js'
+import { lengthOf } from '../../engine/vectors.js'
 import { RequestError } from '../errors.js'
 import { fixedLimits } from '../limits.js'
 import { pictureFile } from '../load-inputs.js'
@@ -58,6 +59,6 @@ function requireFew(given: number): void {
 }
 
 function unit(vector: Float32Array): Float32Array {
-  const length = Math.sqrt(vector.reduce((sum, value) => sum + value * value, 0))
+  const length = lengthOf(vector)
   return vector.map((value) => (length > 0 ? value / length : 0))
 }

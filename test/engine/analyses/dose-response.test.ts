@@ -9,7 +9,7 @@ import {
   withOrigin,
 } from '../../../src/engine/analyses/steering/dose-response.js'
 import { byNorm, randomDirections } from '../../../src/engine/analyses/steering/random-directions.js'
-import { lengthOf } from '../../../src/engine/interventions/technique.js'
+import { lengthOf } from '../../../src/engine/vectors.js'
 
 const curveOf = (strengths: readonly number[], of: (strength: number) => number) =>
   strengths.map((strength) => ({ strength, change: of(strength) }))

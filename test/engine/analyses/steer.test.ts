@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { divergence, probabilitiesOf } from '../../../src/engine/analyses/answers.js'
 import { steer } from '../../../src/engine/analyses/steering/steer.js'
 import type { SteerInput } from '../../../src/engine/analyses/steering/steer-contract.js'
+import { divergence, probabilitiesOf } from '../../../src/engine/distributions.js'
 import type { EngineError } from '../../../src/engine/errors.js'
 import type { Edit } from '../../../src/engine/interventions/edit.js'
 import { float32, type Tensor } from '../../../src/engine/tensor.js'

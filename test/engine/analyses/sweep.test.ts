@@ -2,10 +2,10 @@
 
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { probabilitiesOf } from '../../../src/engine/analyses/answers.js'
 import { sweep } from '../../../src/engine/analyses/steering/sweep.js'
 import type { SweepInput, SweepTarget } from '../../../src/engine/analyses/steering/sweep-contract.js'
 import type { Backend } from '../../../src/engine/backends/backend.js'
+import { probabilitiesOf } from '../../../src/engine/distributions.js'
 import { applyEdits, editInputs } from '../../../src/engine/interventions/apply-edits.js'
 import type { Edit } from '../../../src/engine/interventions/edit.js'
 import { mergeEditInputs } from '../../../src/engine/interventions/merge-inputs.js'

@@ -6,8 +6,7 @@
 import { replaceEach } from '../../graph/edit.js'
 import type { Graph, Node } from '../../graph/graph.js'
 import { prune } from '../../graph/prune.js'
-import { resumeInput } from '../../graph/resume.js'
-import { type SplitGraph, splitByInputs } from '../../graph/split.js'
+import { resumeInput, type SplitGraph, splitByInputs } from '../../graph/split.js'
 import type { BuiltTower } from '../../interventions/built-towers.js'
 import type { HookPointInfo } from '../../models/model.js'
 

@@ -1,7 +1,7 @@
 /** Directions that mean nothing, for comparison: uniform over the sphere, the same for the same seed. */
 
-import { lengthOf } from '../../interventions/technique.js'
 import { createRandom } from '../../random.js'
+import { lengthOf } from '../../vectors.js'
 
 /** @returns  `n` directions of this length (how many numbers) and norm; a longer list begins with the shorter one */
 export function randomDirections(n: number, { seed, length, norm }: { seed: number; length: number; norm: number }): Float32Array[] {
@@ -9,7 +9,7 @@ export function randomDirections(n: number, { seed, length, norm }: { seed: numb
   return Array.from({ length: n }, (_, index) => {
     const own = random.fork(`direction ${index}`)
     const drawn = Float64Array.from({ length }, () => own.normal())
-    const factor = norm / Math.sqrt(drawn.reduce((sum, value) => sum + value * value, 0))
+    const factor = norm / lengthOf(drawn)
     return Float32Array.from(drawn, (value) => value * factor)
   })
 }

@@ -4,6 +4,7 @@
  * Turner et al. (2023), "Activation addition"; random directions of equal norm as the control: Heimersheim and Mendel (2024).
  */
 
+import { divergence, probabilitiesOf } from '../../distributions.js'
 import { EngineError } from '../../errors.js'
 import { editInputs, maskInput } from '../../interventions/apply-edits.js'
 import type { BuiltTower } from '../../interventions/built-towers.js'
@@ -13,8 +14,7 @@ import { zeroShotScores } from '../../models/zero-shot.js'
 import { saePrefix } from '../../saes/attach-saes.js'
 import { allocate, elementCount, float32, type Tensor, tensor } from '../../tensor.js'
 import type { Analysis } from '../analysis.js'
-import { divergence, probabilitiesOf } from '../answers.js'
-import { type Inputs, joined, MOST_ROWS, type Outputs, sharedPrefix } from '../shared-prefix.js'
+import { type Inputs, inChunks, MOST_ROWS, type Outputs, sharedPrefix } from '../shared-prefix.js'
 import { type Scoring, scoringOf, type Target } from '../targets.js'
 import type { Workbench } from '../workbench.js'
 import { randomDirections } from './random-directions.js'
@@ -102,15 +102,14 @@ async function openRunner(bench: Workbench, { pixels, edits }: SteerInput, read:
   const most = saes.length > 0 ? ROWS_WITH_SAES : MOST_ROWS
   return {
     built,
-    async run(variants) {
-      const parts: Outputs[] = []
-      for (let from = 0; from < variants.length; from += most) {
-        const some = variants.slice(from, from + most)
-        const rows = some.map(({ image }) => image)
-        const made = await begun.run(rows, { ...editRows(feeds, some), ...controlInputs(places, some) })
-        parts.push({ ...made, ...Object.fromEntries(Object.entries(begun.shared).map(([name, value]) => [name, imageRows(value, rows)])) })
+    run(variants) {
+      const some = async (from: number, to: number) => {
+        const chosen = variants.slice(from, to)
+        const rows = chosen.map(({ image }) => image)
+        const made = await begun.run(rows, { ...editRows(feeds, chosen), ...controlInputs(places, chosen) })
+        return { ...made, ...Object.fromEntries(Object.entries(begun.shared).map(([name, value]) => [name, imageRows(value, rows)])) }
       }
-      return Object.fromEntries(Object.keys(parts[0]!).map((name) => [name, joined(parts.map((part) => part[name]!))]))
+      return inChunks(variants.length, some, most)
     },
   }
 }

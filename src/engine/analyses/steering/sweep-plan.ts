@@ -4,8 +4,8 @@
  */
 
 import type { StrengthUnit } from '../../interventions/edit.js'
-import { lengthOf } from '../../interventions/technique.js'
 import type { Tensor } from '../../tensor.js'
+import { lengthOf } from '../../vectors.js'
 import { byNorm, randomDirections } from './random-directions.js'
 import type { SweepDirection, SweepInput, SweepLine, SweepOp, SweepPlace, SweepTarget } from './sweep-contract.js'
 

@@ -1,7 +1,7 @@
 /** What is kept of the runs of a sweep: the scores of targets, and where there are answers to choose from, how likely each target is among them. */
 
+import { bestOf, divergence, probabilitiesOf } from '../../distributions.js'
 import type { Tensor } from '../../tensor.js'
-import { bestOf, divergence, probabilitiesOf } from '../answers.js'
 import type { SweepInput, SweptRuns } from './sweep-contract.js'
 
 /** Of some rows, what `SweptTable` takes. */

@@ -9,6 +9,11 @@ export function probabilitiesOf(logits: ArrayLike<number>): Float64Array {
   return exponentials.map((value) => value / sum)
 }
 
+/** In nats. */
+export function entropyOf(probabilities: Float64Array): number {
+  return probabilities.reduce((sum, p) => (p > 0 ? sum - p * Math.log(p) : sum), 0)
+}
+
 /** KL(p || q) in nats: what an answer that was q is away from one that was p. */
 export function divergence(p: Float64Array, q: Float64Array): number {
   let sum = 0
