@@ -9,10 +9,12 @@
  *   const start = await run.begin({ pixels })                       // one row for each picture
  *   const { output } = await start.run([0, 0, 0, 1], edited.inputs(4))   // four variants: three of the first picture, one of the second
  *
- * What the edits do not change (a hook point before them that was exposed) is in `start.shared`, once for each picture, and in no variant.
+ * What the edits do not change (a hook point before them that was exposed) is in `start.shared`, once for each picture, and in no variant. Rows that no
+ * output reads are in neither: of a model that pools CLS, the last block is its keys, its values and one token, unless something of it is exposed.
  */
 
 import type { Graph } from '../graph/graph.js'
+import { narrowed } from '../graph/narrow.js'
 import { rowsInput, type SplitGraph, splitByInputs } from '../graph/split.js'
 import { joinRows, rowsOfTensor } from '../rows.js'
 import { int64, type Tensor } from '../tensor.js'
@@ -55,7 +57,7 @@ export async function sharedPrefix(
 ): Promise<SharedRun> {
   let split: SplitGraph | undefined
   const halves = () => {
-    split ??= splitByInputs(graph(), shared)
+    split ??= splitByInputs(narrowed(graph()), shared)
     return split
   }
   const prefix = await bench.ready(`${key} (shared)`, () => halves().prefix)

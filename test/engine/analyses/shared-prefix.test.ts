@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { inChunks, rowsOf, sharedPrefix } from '../../../src/engine/analyses/shared-prefix.js'
 import { expose } from '../../../src/engine/graph/edit.js'
+import type { Graph } from '../../../src/engine/graph/graph.js'
+import { inferTypes } from '../../../src/engine/graph/infer.js'
 import { splitByInputs } from '../../../src/engine/graph/split.js'
 import { applyEdits } from '../../../src/engine/interventions/apply-edits.js'
 import type { Edit } from '../../../src/engine/interventions/edit.js'
@@ -58,6 +60,30 @@ describe('a run that begins where it is edited', () => {
       await start.run([0, 1, 1], edited.inputs(3))
     }
     expect(nCompiled()).toBe(2)
+    await close()
+  })
+
+  test('computes no rows that nothing reads, before the edits or after', async () => {
+    const { bench, close } = await tinyBench(await onnxruntime.create(), { tower })
+    const made: Graph[] = []
+    const ready: typeof bench.ready = (key, build) =>
+      bench.ready(key, () => {
+        made.push(build())
+        return made.at(-1)!
+      })
+    const start = async (read: readonly string[]) => {
+      const edited = applyEdits(tower.graph, edits, tower)
+      const run = await sharedPrefix({ ...bench, ready }, `read ${read.join()}`, () => expose(edited.graph, read))
+      const { run: variants } = await run.begin({ pixels: pictures })
+      return variants([0, 1], edited.inputs(2))
+    }
+    const [output] = tower.graph.outputs as [string]
+    const narrow = await start([])
+    const whole = await start(['blocks.1.hook_resid_post'])
+    const lengths = made.map((graph) => inferTypes(graph).get('blocks.1.hook_mlp_out')?.shape[1])
+    // the model pools CLS
+    expect(lengths).toEqual([undefined, 1, undefined, 6])
+    expect(narrow[output]!).toBeCloseTensor(whole[output]!, { tolerance: 1e-6 })
     await close()
   })
 
