@@ -4,31 +4,15 @@
  */
 
 import { directLogitAttribution, type Finer, numbersOfImage } from '../src/engine/analyses/attribution/direct-logit-attribution.js'
-import { ProgramShelf } from '../src/engine/analyses/program-shelf.js'
-import { openWorkbench, type Workbench } from '../src/engine/analyses/workbench.js'
-import type { Backend } from '../src/engine/backends/backend.js'
-import { createOnnxRuntimeBackend } from '../src/engine/backends/onnxruntime/backend.js'
-import { hookPointsOf } from '../src/engine/hook-points.js'
-import { builtTowers } from '../src/engine/interventions/built-towers.js'
-import type { ModelDescription } from '../src/engine/models/model.js'
-import { visionGraph } from '../src/engine/models/vit.js'
 import { type SaeConfig, saeParameters } from '../src/engine/saes/sae.js'
 import { interleave } from './support/measure.js'
 import { seconds } from './support/settings.js'
 import { report } from './support/table.js'
-import { pictures, randomTensor, vitB32 } from './support/vit-b-32.js'
+import { pictures, randomTensor, randomWeights, vitB32 } from './support/vit-b-32.js'
+import { benchedModel } from './support/workbench.js'
 
 const nTargets = 3
-const graph = visionGraph(vitB32)
-const backend = await createOnnxRuntimeBackend()
-let nCompiled = 0
-const counted: Backend = {
-  ...backend,
-  compile: (...given) => {
-    nCompiled++
-    return backend.compile(...given)
-  },
-}
+const { backend, nCompiled, graph, weights, open } = await benchedModel()
 const sae: SaeConfig = {
   architecture: 'standard',
   activation: 'relu',
@@ -39,24 +23,8 @@ const sae: SaeConfig = {
   subtractsDecoderBias: true,
   hookPoint: 'blocks.9.hook_resid_post',
 }
-const upload = (shapes: readonly (readonly [string, readonly number[]])[]) => {
-  return backend.upload(
-    Object.fromEntries(shapes.map(([name, shape], seed) => [name, randomTensor(shape, { scale: 0.02, seed: seed + 1 })])),
-  )
-}
-const weights = await upload(Object.entries(graph.parameters).map(([name, { shape }]) => [name, shape as number[]]))
-const vision = { config: vitB32, hookPoints: hookPointsOf(vitB32) }
-const model: Workbench['model'] = {
-  key: 'vit-b-32',
-  description: { vision, logitScale: 100 } as unknown as ModelDescription,
-  config: vitB32,
-  build: builtTowers(vision as unknown as ModelDescription['vision'], (wanted) => visionGraph(vitB32, wanted)),
-  weights,
-}
-const programs = new ProgramShelf(counted)
-const bench = openWorkbench({ backend: counted, model, saes: [], programs })
-const saeWeights = await upload(Object.entries(saeParameters(sae)))
-const benchWithSae = openWorkbench({ backend: counted, model, saes: [{ key: 'sae', config: sae, weights: saeWeights }], programs })
+const bench = open()
+const benchWithSae = open([{ key: 'sae', config: sae, weights: await backend.upload(randomWeights(saeParameters(sae))) }])
 
 let seed = 1
 async function attribute(pixels: ReturnType<typeof pictures>, by: Finer) {
@@ -68,6 +36,7 @@ async function attribute(pixels: ReturnType<typeof pictures>, by: Finer) {
   return directLogitAttribution.run(by.features ? benchWithSae : bench, { pixels, targets, by, topK: 10, numbers })
 }
 
+const compiledBefore = nCompiled() + 1
 const plain = await backend.compile(graph)
 const rows = []
 for (const batch of [1, 8]) {
@@ -96,4 +65,4 @@ for (const batch of [1, 8]) {
   )
 }
 report(`Direct logit attribution of ViT-B/32 for ${nTargets} targets`, rows)
-console.log(`Graphs compiled for all of it: ${nCompiled}, one a kind of question.`)
+console.log(`Graphs compiled for all of it: ${nCompiled() - compiledBefore}, one a kind of question.`)

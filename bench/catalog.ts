@@ -31,7 +31,7 @@ try {
   await migrate(database.url)
   const catalog = await openCatalog({ databaseUrl: database.url, dataDir })
   const config = { ...readConfig({}), host: '127.0.0.1', dataDir, rateLimitPerMinute: 0 }
-  const host = await createEngineHost({ device: 'cpu', memoryBytes: 2 ** 26, intraOpThreads: 1, imageThreads: 1, maxImagePixels: 1e6 })
+  const host = await createEngineHost({ devices: ['cpu'], memoryBytes: 2 ** 26, intraOpThreads: 1, imageThreads: 1, maxImagePixels: 1e6 })
   const app = await buildApp({ host, catalog, config })
   await seedCatalog(catalog.prisma)
 

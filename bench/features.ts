@@ -20,7 +20,7 @@ import { withServer } from './support/server.js'
 import { seconds, sharedFolder } from './support/settings.js'
 import { report } from './support/table.js'
 import { uploadPictures } from './support/uploads.js'
-import { modelFolder, pictures, randomTensor, vitB32 } from './support/vit-b-32.js'
+import { modelFolder, pictures, randomWeights, vitB32 } from './support/vit-b-32.js'
 
 const TARGET = 1.25
 const TOP_K = 64
@@ -30,9 +30,7 @@ const config: SaeConfig = {
   ...{ dIn: vitB32.dModel, dOut: vitB32.dModel, dSae: 64 * vitB32.dModel, hookPoint: 'blocks.9.hook_resid_post' },
 }
 
-const weights = Object.fromEntries(
-  Object.entries(saeParameters(config)).map(([name, shape], seed) => [name, randomTensor(shape, { scale: 0.02, seed: seed + 1 })]),
-)
+const weights = randomWeights(saeParameters(config))
 const folder = path.join(sharedFolder(), 'sae-49152')
 await saveSae(folder, { config, weights }, { layout: 'refract', replace: true })
 

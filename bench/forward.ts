@@ -10,7 +10,7 @@ import { interleave } from './support/measure.js'
 import { type PeerRow, peer } from './support/peer.js'
 import { seconds } from './support/settings.js'
 import { type Row, report } from './support/table.js'
-import { pictures, randomTensor, vitB32 } from './support/vit-b-32.js'
+import { pictures, randomWeights, shapesOf, vitB32 } from './support/vit-b-32.js'
 
 const AGAINST_BARE = 0.95
 const AGAINST_PYTORCH = { one: 0.95, many: 1 }
@@ -21,10 +21,7 @@ const exposed = expose(
   graph.hookPoints.map(({ name }) => name),
 )
 const backend = await createOnnxRuntimeBackend()
-const shapes = Object.entries(graph.parameters)
-const weights = await backend.upload(
-  Object.fromEntries(shapes.map(([name, { shape }], seed) => [name, randomTensor(shape as number[], { scale: 0.02, seed: seed + 1 })])),
-)
+const weights = await backend.upload(randomWeights(shapesOf(graph)))
 const [bare, hooked] = [await backend.compile(graph), await backend.compile(exposed)]
 
 const rows = []

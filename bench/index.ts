@@ -15,7 +15,7 @@ import { interleave } from './support/measure.js'
 import { peer } from './support/peer.js'
 import { seconds } from './support/settings.js'
 import { report } from './support/table.js'
-import { pictures, randomTensor, vitB32 } from './support/vit-b-32.js'
+import { pictures, randomTensor, randomWeights, shapesOf, vitB32 } from './support/vit-b-32.js'
 
 const AGAINST_PARTS = 0.85
 const AGAINST_PYTORCH = 1.2
@@ -25,12 +25,7 @@ const k = 64
 
 const backend = await createOnnxRuntimeBackend()
 const graph = visionGraph(vitB32)
-const weights = Object.fromEntries(
-  Object.entries(graph.parameters).map(([name, { shape }], seed) => [
-    name,
-    randomTensor(shape as number[], { scale: 0.02, seed: seed + 1 }),
-  ]),
-)
+const weights = randomWeights(shapesOf(graph))
 const modelWeights = await backend.upload(weights)
 const model = await backend.compile(graph, { workspace: 'kept' })
 const pixels = pictures(batch)

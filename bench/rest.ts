@@ -13,7 +13,7 @@ import { type ServedModel, withServer } from './support/server.js'
 import { seconds } from './support/settings.js'
 import { type Row, report } from './support/table.js'
 import { uploadPictures } from './support/uploads.js'
-import { pictures, randomTensor, vitB32 } from './support/vit-b-32.js'
+import { pictures, randomWeights, shapesOf, vitB32 } from './support/vit-b-32.js'
 
 const TARGET_SPEED = 0.9
 const TARGET_DELAY_MS = 20
@@ -104,10 +104,7 @@ async function serve({ origin, model }: ServedModel, images: readonly string[], 
 async function bareEngine() {
   const graph = visionGraph(vitB32)
   const backend = await createOnnxRuntimeBackend()
-  const shapes = Object.entries(graph.parameters)
-  const weights = await backend.upload(
-    Object.fromEntries(shapes.map(([name, { shape }], seed) => [name, randomTensor(shape as number[], { scale: 0.02, seed: seed + 1 })])),
-  )
+  const weights = await backend.upload(randomWeights(shapesOf(graph)))
   const program = await backend.compile(graph)
   const inputs = new Map(BATCHES.map((batch) => [batch, { pixels: pictures(batch) }]))
   return (batch: number) => program.run({ inputs: inputs.get(batch)!, weights, fetch: graph.outputs })

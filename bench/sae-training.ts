@@ -14,7 +14,7 @@ import { interleave } from './support/measure.js'
 import { sae768, sae768Step, saeBatch } from './support/sae-768.js'
 import { seconds } from './support/settings.js'
 import { report } from './support/table.js'
-import { pictures, randomTensor, vitB32 } from './support/vit-b-32.js'
+import { pictures, randomTensor, randomWeights, shapesOf, vitB32 } from './support/vit-b-32.js'
 
 const PICTURES = 32
 const MOST_OF_PARTS = 1.3
@@ -22,12 +22,7 @@ const { hookPoint } = sae768
 
 const backend = await createOnnxRuntimeBackend()
 const buildGraph = (wanted: ReadonlySet<string>) => visionGraph(vitB32, wanted)
-const weights = Object.fromEntries(
-  Object.entries(buildGraph(new Set()).parameters).map(([name, { shape }], seed) => [
-    name,
-    randomTensor(shape as number[], { scale: 0.02, seed: seed + 1 }),
-  ]),
-)
+const weights = randomWeights(shapesOf(buildGraph(new Set())))
 const source = await openActivationSource({
   backend,
   tower: { buildGraph, weights },

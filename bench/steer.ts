@@ -13,7 +13,7 @@ import { saeGraph } from '../src/engine/saes/sae-graph.js'
 import { interleave } from './support/measure.js'
 import { seconds } from './support/settings.js'
 import { report } from './support/table.js'
-import { pictures, randomTensor, vitB32 } from './support/vit-b-32.js'
+import { pictures, randomTensor, randomWeights, shapesOf, vitB32 } from './support/vit-b-32.js'
 
 const AT_MOST = 1.1
 const hookPoint = 'blocks.9.hook_resid_post'
@@ -36,12 +36,8 @@ const cases: readonly (readonly [string, SaeConfig, Edit])[] = [
 
 const backend = await createOnnxRuntimeBackend()
 const graph = visionGraph(vitB32)
-const random = (shapes: Readonly<Record<string, readonly number[]>>, scale: number) =>
-  Object.fromEntries(Object.entries(shapes).map(([name, shape], seed) => [name, randomTensor(shape, { scale, seed: seed + 1 })]))
-const model = await backend.upload(
-  random(Object.fromEntries(Object.entries(graph.parameters).map(([name, { shape }]) => [name, shape as number[]])), 0.02),
-)
-const sae = await backend.upload(random(saeParameters(plain), 0.03))
+const model = await backend.upload(randomWeights(shapesOf(graph)))
+const sae = await backend.upload(randomWeights(saeParameters(plain), 0.03))
 const both = backend.combine([
   { prefix: '', weights: model },
   { prefix, weights: sae },

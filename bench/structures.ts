@@ -57,7 +57,7 @@ const knownStructures: Readonly<Record<string, () => RunRequest>> = {
   'editing 12 hook points': () => request({ edits: layers.map((layer) => add(`blocks.${layer}.hook_resid_post`)) }),
 }
 
-const host = await createEngineHost({ device: 'cpu', memoryBytes: 8 * 2 ** 30 })
+const host = await createEngineHost({ devices: ['cpu'], memoryBytes: 8 * 2 ** 30 })
 const bare = await bareBackend()
 await host.run(request({}))
 await host.run(request({}))

@@ -5,6 +5,7 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
+import type { Graph } from '../../src/engine/graph/graph.js'
 import { safetensorsChunks } from '../../src/engine/io/safetensors.js'
 import type { VisionConfig } from '../../src/engine/models/model.js'
 import { elementCount, type Tensor } from '../../src/engine/tensor.js'
@@ -49,6 +50,15 @@ export function randomTensor(shape: readonly number[], { scale, seed }: { scale:
   }
   for (let i = 0; i < data.length; i++) data[i] = scale * Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform())
   return { dtype: 'float32', shape, data }
+}
+
+/** What a graph is run with, by name. */
+export function shapesOf({ parameters }: Graph): Record<string, readonly number[]> {
+  return Object.fromEntries(Object.entries(parameters).map(([name, { shape }]) => [name, shape as number[]]))
+}
+
+export function randomWeights(shapes: Readonly<Record<string, readonly number[]>>, scale = 0.02): Record<string, Tensor<'float32'>> {
+  return Object.fromEntries(Object.entries(shapes).map(([name, shape], at) => [name, randomTensor(shape, { scale, seed: at + 1 })]))
 }
 
 export function pictures(batch: number): Tensor<'float32'> {
