@@ -26,6 +26,12 @@ const messages = {
   OPERATOR_UNSUPPORTED: (d: { op: string; backend: string; why: string; instead: string }) =>
     `The ${d.backend} backend cannot run ${d.op}: ${d.why}. ${d.instead}`,
   BACKEND_FAILED: (d: { backend: string; doing: string; problem: string }) => `The ${d.backend} backend failed ${d.doing}: ${d.problem}`,
+  DEVICE_OUT_OF_MEMORY: (d: { device: string; doing: string; problem: string }) =>
+    `No memory is left on "${d.device}" for ${d.doing}, without what is idle there, too (${d.problem}). Send the request again later, or with fewer inputs or hook points at once.`,
+  DEVICE_LIMIT_EXCEEDED: (d: { device: string; doing: string; problem: string }) =>
+    `Device "${d.device}" cannot do as much at once: ${d.doing} went beyond what it allows (${d.problem}). Ask for fewer inputs or hook points at once, or use another device (REFRACT_DEVICE).`,
+  DEVICE_LOST: (d: { device: string; doing: string; problem: string }) =>
+    `Device "${d.device}" was lost while it was ${d.doing} (${d.problem}). The engine is being restarted; send the request again.`,
   DEVICE_UNAVAILABLE: (d: { device: string; why: string; available: readonly string[] }) =>
     `Device "${d.device}" is not available: ${d.why}. Available here: ${list(d.available)}.`,
 

@@ -8,6 +8,7 @@ import type { Analysis } from '../analyses/analysis.js'
 import { ProgramShelf } from '../analyses/program-shelf.js'
 import { openWorkbench } from '../analyses/workbench.js'
 import type { Backend, Program, ResidentWeights } from '../backends/backend.js'
+import { deviceFailure } from '../backends/device-failures.js'
 import { EngineError, invariant } from '../errors.js'
 import type { Graph } from '../graph/graph.js'
 import type { OnnxFile } from '../graph/to-onnx.js'
@@ -163,7 +164,8 @@ export class Engine implements Omit<EngineWorker, 'start'> {
     const weights = planned.saes.length === 0 ? own : this.#withSaes(own, planned.saes)
     const prepared = members.map((member) => attempt(() => shareOf(member, planned, model.tokenizer)))
     const good = prepared.filter((each): each is Share => !('error' in each))
-    const job = { program, weights, planned, saes, maxRows: planned.needsWholeRequest ? Number.POSITIVE_INFINITY : maxRows }
+    const most = planned.needsWholeRequest ? Number.POSITIVE_INFINITY : maxRows
+    const job = { device: this.#backend.device, program, weights, planned, saes, maxRows: most }
     const results = good.length === 0 ? [] : await runShares(job, good)
     const outcomes = prepared.map((each) => ('error' in each ? each : results.shift()!))
     return { outcomes, runMs: performance.now() - start }
@@ -179,7 +181,9 @@ export class Engine implements Omit<EngineWorker, 'start'> {
       programs: shelf,
     })
     const analysis = analyses[name] as Analysis<typeof input, AnalysisOutput<Name>>
-    return analysis.run(bench, input)
+    return analysis.run(bench, input).catch((error: unknown) => {
+      throw deviceFailure(error, { device: this.#backend.device, doing: `computing the analysis "${name}"` }) ?? error
+    })
   }
 
   async exportGraph(call: ExportCall): Promise<OnnxFile> {

@@ -24,20 +24,22 @@ export type Methods<T> = { readonly [name in keyof T]: (...args: any[]) => Promi
 
 export class Remote<T extends Methods<T>> {
   readonly #channel: Channel
+  readonly #onEnd: (reason: string) => void
+  readonly #isFatal: (error: Error) => boolean
   readonly #pending = new Map<number, { resolve(result: unknown): void; reject(error: Error): void }>()
   #nextId = 0
   #death: EngineError<'WORKER_DIED'> | undefined
 
-  /** @param onEnd  called once, when the worker is gone, before any call in flight is rejected */
-  constructor(channel: Channel, onEnd: (reason: string) => void) {
+  /**
+   * @param onEnd    called once, when the worker is gone, before any call in flight is rejected
+   * @param isFatal  errors after which a worker is of no use: it counts as gone, and is ended
+   */
+  constructor(channel: Channel, onEnd: (reason: string) => void, isFatal: (error: Error) => boolean = () => false) {
     this.#channel = channel
+    this.#onEnd = onEnd
+    this.#isFatal = isFatal
     channel.receive((message) => this.#settle(message as Reply))
-    void channel.ended.then((reason) => {
-      this.#death = new EngineError('WORKER_DIED', { reason })
-      onEnd(reason)
-      for (const { reject } of this.#pending.values()) reject(this.#death)
-      this.#pending.clear()
-    })
+    void channel.ended.then((reason) => this.#end(reason))
   }
 
   /** @throws what the method throws there; WORKER_DIED when the worker ends before it has answered */
@@ -65,8 +67,24 @@ export class Remote<T extends Methods<T>> {
   #settle(reply: Reply): void {
     const call = this.#pending.get(reply.id)
     this.#pending.delete(reply.id)
-    if ('error' in reply) call?.reject(fromWire(reply.error))
-    else call?.resolve(reply.result)
+    if (!('error' in reply)) {
+      call?.resolve(reply.result)
+      return
+    }
+    const error = fromWire(reply.error)
+    if (this.#isFatal(error)) {
+      this.#end(error.message)
+      void this.#channel.finish()
+    }
+    call?.reject(error)
+  }
+
+  #end(reason: string): void {
+    if (this.#death !== undefined) return
+    this.#death = new EngineError('WORKER_DIED', { reason })
+    this.#onEnd(reason)
+    for (const { reject } of this.#pending.values()) reject(this.#death)
+    this.#pending.clear()
   }
 }
 

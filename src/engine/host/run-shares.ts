@@ -3,6 +3,7 @@
  */
 
 import type { Program, ResidentWeights } from '../backends/backend.js'
+import { deviceFailure, isLost, isTooMuch } from '../backends/device-failures.js'
 import { EngineError } from '../errors.js'
 import { editInputs } from '../interventions/apply-edits.js'
 import type { Edit } from '../interventions/edit.js'
@@ -19,6 +20,7 @@ import { fetchedValues, type PlannedStructure } from './planned-structure.js'
 import { toWire } from './remote.js'
 
 export interface Job {
+  readonly device: string
   readonly program: Program
   readonly weights: ResidentWeights
   readonly planned: PlannedStructure
@@ -63,11 +65,12 @@ function pixels(inputs: Exclude<RunInputs, { kind: 'text' }>, rowShape: readonly
   return joinRows(given)
 }
 
-/** Runs them as one batch; where that fails, each by itself, so that none pays for another. */
+/** Runs them as one batch; where that fails, each by itself, so that none pays for another. @throws DEVICE_LOST, which is nobody's in particular */
 export async function runShares(job: Job, shares: readonly Share[]): Promise<Outcome[]> {
   try {
     return await runTogether(job, shares)
   } catch (error) {
+    if (isLost(error)) throw error
     if (shares.length === 1) return [{ error: toWire(error) }]
     const outcomes: Outcome[] = []
     for (const share of shares) outcomes.push(...(await runShares(job, [share])))
@@ -76,7 +79,7 @@ export async function runShares(job: Job, shares: readonly Share[]): Promise<Out
 }
 
 /** In parts of at most `maxRows` rows; smaller ones when a part does not find the memory it needs. */
-async function runTogether({ program, weights, planned, maxRows, saes }: Job, shares: readonly Share[]): Promise<Outcome[]> {
+async function runTogether({ device, program, weights, planned, maxRows, saes }: Job, shares: readonly Share[]): Promise<Outcome[]> {
   const { input, roles } = planned
   const fetch = fetchedValues(planned)
   const selected = selectionFeeds(planned, saes)
@@ -92,7 +95,9 @@ async function runTogether({ program, weights, planned, maxRows, saes }: Job, sh
       for (const [index, name] of fetch.entries()) dealt[index]!.add(values[name]!)
       row = end
     } catch (error) {
-      if (!isOutOfMemory(error) || end - row === 1 || !Number.isFinite(maxRows)) throw error
+      // This process can be out of memory, too, for what a backend hands over.
+      const failure = deviceFailure(error, { device, doing: `running ${end - row} inputs` }) ?? error
+      if (!isTooMuch(failure) || end - row === 1 || !Number.isFinite(maxRows)) throw failure
       step = Math.ceil((end - row) / 2)
     }
   }
@@ -164,9 +169,4 @@ function indices(
   const odd = given.find((index) => !Number.isInteger(index) || index < 0 || index >= axis.most)
   if (odd !== undefined) throw outside(odd, axis.most, path)
   return [[axis.input, int64([given.length], given)]]
-}
-
-/** Backends say it in their own words. */
-function isOutOfMemory(error: unknown): boolean {
-  return error instanceof Error && /bad_alloc|out of memory|failed to allocate|allocation failed/i.test(error.message)
 }

@@ -1,7 +1,9 @@
 /**
- * Keeps one worker alive: starts it, notices when it is gone, starts it again, and gives up for a while when it dies again and again.
+ * Keeps one worker alive: starts it, notices when it is gone or its device is, starts it again, and gives up for a while when it dies again and
+ * again.
  */
 
+import { isLost } from '../backends/device-failures.js'
 import { EngineError } from '../errors.js'
 import type { Channel } from './channel.js'
 import { type Methods, Remote } from './remote.js'
@@ -80,15 +82,16 @@ export class Supervisor<T extends Methods<T>, Info> {
 
   async #launch(): Promise<Remote<T>> {
     let refused = false
-    const remote = new Remote<T>(this.#options.open(), (reason) => {
+    const onEnd = (reason: string) => {
       if (!refused) this.#died(reason)
-    })
+    }
+    const remote = new Remote<T>(this.#options.open(), onEnd, isLost)
     this.#current = remote
     try {
       this.#info = await this.#options.start(remote)
     } catch (error) {
       // It died and that has been counted: whoever waits goes on to the next worker.
-      if (error instanceof EngineError && error.code === 'WORKER_DIED') return this.remote()
+      if (isLost(error) || (error instanceof EngineError && error.code === 'WORKER_DIED')) return this.remote()
       refused = true
       await remote.terminate()
       this.#giveUp(error instanceof Error ? error.message : String(error))
@@ -139,7 +142,9 @@ export class Supervisor<T extends Methods<T>, Info> {
   #relaunch(delayMs: number): void {
     this.#state = 'restarting'
     this.#restarts++
-    this.#remote = this.#pause(delayMs).then(() => (this.#state === 'closed' ? this.#remote : this.#launch()))
+    // One whose device was lost may still be ending; a new one would find the same device with it.
+    const over = Promise.all([this.#pause(delayMs), this.#current?.finish()])
+    this.#remote = over.then(() => (this.#state === 'closed' ? this.#remote : this.#launch()))
     this.#remote.catch(() => undefined)
   }
 

@@ -6,8 +6,8 @@ import { GraphBuilder } from '../../../src/engine/graph/builder.js'
 import { float32, scalar } from '../../../src/engine/tensor.js'
 
 const provider = { options: () => 'cpu', memory: 'session' } as const
-const open = (sessionBytes?: number) =>
-  onProvider(provider, { device: 'cpu', intraOpThreads: 1, ...(sessionBytes !== undefined && { sessionBytes }) })
+const open = (deviceBytes?: number) =>
+  onProvider(provider, { device: 'cpu', intraOpThreads: 1, ...(deviceBytes !== undefined && { deviceBytes }) })
 
 /** next = w + x; product = w v */
 function graph() {

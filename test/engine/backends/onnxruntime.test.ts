@@ -23,14 +23,15 @@ test('says which backend and device it is', async () => {
 describe('its errors', () => {
   test('name the operator that it cannot run', () => {
     const text = "NOT_IMPLEMENTED : Could not find an implementation for Erf(13) node with name 'blocks.0.mlp.hook_post'"
-    expect(backendFailure(new Error(text), 'compiling')).toMatchObject({
+    expect(backendFailure(new Error(text), { device: 'cpu', doing: 'compiling' })).toMatchObject({
       code: 'OPERATOR_UNSUPPORTED',
       details: { op: 'Erf', backend: 'onnxruntime', why: expect.stringContaining('blocks.0.mlp.hook_post') },
     })
   })
 
   test('keep what it said otherwise', () => {
-    expect(backendFailure('out of memory', 'running "x"').message).toBe('The onnxruntime backend failed running "x": out of memory')
+    const failure = backendFailure('it rains', { device: 'cpu', doing: 'running "x"' })
+    expect(failure.message).toBe('The onnxruntime backend failed running "x": it rains')
   })
 })
 

@@ -17,12 +17,12 @@ import { toOnnx } from '../../graph/to-onnx.js'
 import { validate } from '../../graph/validate.js'
 import { writeOutOwn } from '../../graph/write-out.js'
 import type { Backend, CompileOptions } from '../backend.js'
-import { BakedBudget, BakedSessions } from './baked-sessions.js'
+import { BakedSessions } from './baked-sessions.js'
 import { CombinedWeights } from './combined-weights.js'
+import { DeviceMemory } from './device-memory.js'
 import { DeviceMoves } from './device-moves.js'
 import { DeviceWeights } from './device-weights.js'
 import { type Device, type ExecutionProvider, executionProviders } from './execution-providers.js'
-import { backendFailure } from './failures.js'
 import type { FeedableWeights } from './feedable-weights.js'
 import { divide } from './host-nodes.js'
 import { HostWeights } from './host-weights.js'
@@ -34,11 +34,9 @@ export interface OnnxRuntimeOptions {
   readonly device?: string
   /** Threads that one operator is split over. Default: the machine's. */
   readonly intraOpThreads?: number
-  /** Where sessions hold the weights: how many bytes of them, over all programs. Default 8 GiB. */
-  readonly sessionBytes?: number
+  /** How many bytes of weights a device with a memory of its own holds. Default: the device's (execution-providers.ts). */
+  readonly deviceBytes?: number
 }
-
-const SESSION_BYTES = 8 * 2 ** 30
 
 /** @throws DEVICE_UNAVAILABLE with what is available */
 export async function createOnnxRuntimeBackend({ device = 'cpu', ...options }: OnnxRuntimeOptions = {}): Promise<Backend> {
@@ -55,7 +53,7 @@ export async function onProvider(
     device,
     index = 0,
     intraOpThreads = availableParallelism(),
-    sessionBytes = SESSION_BYTES,
+    deviceBytes = provider.deviceBytes ?? 0,
   }: OnnxRuntimeOptions & { device: string; index?: number },
 ): Promise<Backend> {
   // Loaded here and not above: it is a large native library, and a program may use another backend.
@@ -66,8 +64,8 @@ export async function onProvider(
   const isResident = (weights: unknown): weights is FeedableWeights => uploaded.has(weights as object)
   const executionProvider = provider.options(index)
   const keepsOnDevice = provider.memory === 'device'
-  const moves = new DeviceMoves(ort, sessionOptions(executionProvider, { intraOpThreads, workspace: 'freed' }))
-  const budget = new BakedBudget(sessionBytes)
+  const memory = new DeviceMemory(device, deviceBytes)
+  const moves = new DeviceMoves(ort, { options: sessionOptions(executionProvider, { intraOpThreads, workspace: 'freed' }), memory })
 
   return {
     name: 'onnxruntime',
@@ -76,31 +74,29 @@ export async function onProvider(
       const options = sessionOptions(executionProvider, { intraOpThreads, workspace })
       const types = validate(graph)
       const { inSession, hostNodes } = keepsOnDevice ? { inSession: writeOutOwn(graph), hostNodes: [] } : divide(graph)
-      const shared = { ort, graph, hostNodes, keepsOnDevice, isResident }
+      const shared = { ort, graph, hostNodes, memory, keepsOnDevice, isResident }
       if (inSession === undefined) return new OnnxRuntimeProgram({ ...shared, bytes: estimateBytes(graph, 0) })
-      const create = (model: Uint8Array, own: Ort.InferenceSession.SessionOptions = options) =>
-        ort.InferenceSession.create(model, own).catch((error: unknown) => {
-          throw backendFailure(error, `compiling "${graph.name}"`)
-        })
+      const create = (makeModel: () => Uint8Array, own: Ort.InferenceSession.SessionOptions = options) =>
+        memory.attempt(`compiling "${graph.name}"`, async () => ort.InferenceSession.create(makeModel(), own))
       const described = inSession === graph ? { types } : {}
       const model = toOnnx(inSession, described)
       const fed = new FedSessions(inSession, (stays) => {
         const locations = inSession.outputs.map((output) => [output, stays.includes(output) ? 'gpu-buffer' : 'cpu'] as const)
-        return create(model, stays.length > 0 ? { ...options, preferredOutputLocation: Object.fromEntries(locations) } : options)
+        return create(() => model, stays.length > 0 ? { ...options, preferredOutputLocation: Object.fromEntries(locations) } : options)
       })
       await fed.get({ stays: [] }) // what it does not have is refused now
       const sessions =
         provider.memory === 'session'
           ? new BakedSessions(inSession, {
               fed,
-              budget,
-              create: (initializers) => create(toOnnx(inSession, { ...described, initializers })),
+              memory,
+              create: (initializers) => create(() => toOnnx(inSession, { ...described, initializers })),
             })
           : fed
       return new OnnxRuntimeProgram({ ...shared, part: { sessions, graph: inSession }, bytes: estimateBytes(graph, model.length) })
     },
     async upload(weights) {
-      const resident = keepsOnDevice ? await DeviceWeights.upload(ort, moves, weights) : new HostWeights(ort, weights)
+      const resident = keepsOnDevice ? new DeviceWeights(weights, { ort, moves, memory }) : new HostWeights(ort, weights)
       uploaded.add(resident)
       return resident
     },

@@ -8,66 +8,34 @@ import type * as Ort from 'onnxruntime-node'
 import { EngineError } from '../../errors.js'
 import type { Graph } from '../../graph/graph.js'
 import type { Tensor } from '../../tensor.js'
+import type { DeviceMemory, Occupant } from './device-memory.js'
 import type { FeedableWeights } from './feedable-weights.js'
 import { fromOrt } from './host-weights.js'
 import type { FedSessions, ReadySession, SessionSource, WantedSession } from './sessions.js'
 
-interface Baked {
-  readonly owner: BakedSessions
-  readonly session: Promise<Ort.InferenceSession>
-  readonly held: ReadonlySet<string>
+/** A session that holds weights, made when it is first opened. */
+class BakedSession implements Occupant {
   readonly bytes: number
-  nRuns: number
-}
+  /** Let go of when it has been called: it has the weights. */
+  #create: (() => Promise<Ort.InferenceSession>) | undefined
+  readonly #onLeave: () => void
+  #session: Promise<Ort.InferenceSession> | undefined
 
-/** Of all programs of a device. */
-export class BakedBudget {
-  readonly #bytes: number
-  /** The one used last is last. */
-  readonly #entries = new Map<string, Baked>()
-
-  constructor(bytes: number) {
-    this.#bytes = bytes
+  constructor(bytes: number, { create, onLeave }: { create: () => Promise<Ort.InferenceSession>; onLeave: () => void }) {
+    this.bytes = bytes
+    this.#create = create
+    this.#onLeave = onLeave
   }
 
-  get usedBytes(): number {
-    return [...this.#entries.values()].reduce((sum, { bytes }) => sum + bytes, 0)
+  open(): Promise<Ort.InferenceSession> {
+    this.#session ??= this.#create!()
+    this.#create = undefined
+    return this.#session
   }
 
-  find(key: string): Baked | undefined {
-    const found = this.#entries.get(key)
-    if (found) {
-      this.#entries.delete(key)
-      this.#entries.set(key, found)
-    }
-    return found
-  }
-
-  /** Makes room by letting go of what no run uses. */
-  async add(key: string, entry: Baked): Promise<void> {
-    this.#entries.set(key, entry)
-    for (const [other, each] of this.#entries) {
-      if (this.usedBytes <= this.#bytes) return
-      if (other !== key && each.nRuns === 0) await this.#drop(other, each)
-    }
-  }
-
-  fits(bytes: number): boolean {
-    return bytes <= this.#bytes
-  }
-
-  async dropAll(owner: BakedSessions): Promise<void> {
-    for (const [key, each] of this.#entries) if (each.owner === owner) await this.#drop(key, each)
-  }
-
-  async forget(key: string): Promise<void> {
-    const entry = this.#entries.get(key)
-    if (entry) await this.#drop(key, entry)
-  }
-
-  async #drop(key: string, { session }: Baked): Promise<void> {
-    this.#entries.delete(key)
-    await (await session.catch(() => undefined))?.release()
+  async leave(): Promise<void> {
+    this.#onLeave()
+    await (await this.#session?.catch(() => undefined))?.release()
   }
 }
 
@@ -81,67 +49,60 @@ function identityOf(object: object): number {
   return known
 }
 
-export class BakedSessions implements SessionSource {
-  readonly #graph: Graph
-  readonly #fed: FedSessions
-  readonly #budget: BakedBudget
-  readonly #create: (initializers: Readonly<Record<string, Tensor>>) => Promise<Ort.InferenceSession>
+export interface BakedSessionsOptions {
+  /** Of the same program: takes over where weights cannot be held. */
+  readonly fed: FedSessions
+  readonly memory: DeviceMemory
+  /** A session that holds these parameters. */
+  readonly create: (initializers: Readonly<Record<string, Tensor>>) => Promise<Ort.InferenceSession>
+}
 
-  /**
-   * @param fed     of the same program: takes over where weights cannot be held
-   * @param create  a session that holds these parameters
-   */
-  constructor(
-    graph: Graph,
-    {
-      fed,
-      budget,
-      create,
-    }: { fed: FedSessions; budget: BakedBudget; create: (initializers: Readonly<Record<string, Tensor>>) => Promise<Ort.InferenceSession> },
-  ) {
-    this.#graph = graph
-    this.#fed = fed
-    this.#budget = budget
-    this.#create = create
+export class BakedSessions implements SessionSource {
+  readonly #names: readonly string[]
+  readonly #options: BakedSessionsOptions
+  /** By which arrays they hold. */
+  readonly #baked = new Map<string, BakedSession>()
+
+  constructor(graph: Graph, options: BakedSessionsOptions) {
+    this.#names = Object.keys(graph.parameters)
+    this.#options = options
   }
 
   async get(wanted: WantedSession): Promise<ReadySession> {
+    const { fed, memory } = this.#options
     const { weights } = wanted
-    const names = Object.keys(this.#graph.parameters)
-    const held = names.filter((name) => !weights.isMade(name))
-    const bytes = held.reduce((sum, name) => sum + bytesOf(weights, name), 0)
-    if (held.length === 0 || !this.#budget.fits(bytes)) return this.#fed.get(wanted)
-    const key = `${identityOf(this)} ${held.map((name) => `${name}=${identityOf(weights.feed(name)!)}`).join()}`
-    const entry = this.#budget.find(key) ?? this.#bake(weights, new Set(held), bytes)
-    entry.nRuns++
-    const done = () => {
-      entry.nRuns--
-    }
+    const held = this.#names.filter((name) => !weights.isMade(name))
+    const made = this.#names.filter((name) => weights.isMade(name))
+    if (held.length === 0) return fed.get(wanted)
+    const key = held.map((name) => `${name}=${identityOf(weights.feed(name)!)}`).join()
+    const baked = this.#baked.get(key) ?? this.#bake(key, { weights, held })
+    const done = memory.hold(baked)
+    if (done === undefined) return fed.get(wanted)
+    this.#baked.set(key, baked)
     try {
-      await this.#budget.add(key, entry)
-      return { session: await entry.session, fed: names.filter((name) => !entry.held.has(name)), done }
+      await memory.makeRoom()
+      return { session: await baked.open(), fed: made, done }
     } catch (error) {
-      done()
-      await this.#budget.forget(key)
+      memory.remove(baked)
+      await baked.leave()
       // One file holds 2 GiB.
-      if (error instanceof EngineError && error.code === 'MODEL_UNSUPPORTED') return this.#fed.get(wanted)
+      if (error instanceof EngineError && error.code === 'MODEL_UNSUPPORTED') return fed.get(wanted)
       throw error
     }
   }
 
   async release(): Promise<void> {
-    await this.#budget.dropAll(this)
-    await this.#fed.release()
+    for (const baked of this.#baked.values()) {
+      this.#options.memory.remove(baked)
+      await baked.leave()
+    }
+    await this.#options.fed.release()
   }
 
-  #bake(weights: FeedableWeights, held: ReadonlySet<string>, bytes: number): Baked {
-    const initializers = Object.fromEntries([...held].map((name) => [name, fromOrt(weights.feed(name)!)]))
-    const session = Promise.resolve().then(() => this.#create(initializers))
-    session.catch(() => undefined)
-    return { owner: this, session, held, bytes, nRuns: 0 }
+  #bake(key: string, { weights, held }: { readonly weights: FeedableWeights; readonly held: readonly string[] }): BakedSession {
+    const feeds = held.map((name) => [name, weights.feed(name)!] as const)
+    const bytes = feeds.reduce((sum, [, { data }]) => sum + (data as Float32Array).byteLength, 0)
+    const create = () => this.#options.create(Object.fromEntries(feeds.map(([name, feed]) => [name, fromOrt(feed)])))
+    return new BakedSession(bytes, { create, onLeave: () => this.#baked.delete(key) })
   }
-}
-
-function bytesOf(weights: FeedableWeights, name: string): number {
-  return (weights.feed(name)!.data as Float32Array).byteLength
 }

@@ -50,10 +50,21 @@ export class CombinedWeights implements FeedableWeights {
     return pending.length > 0 ? Promise.all(pending).then(() => undefined) : undefined
   }
 
-  hold(): () => void {
-    const releases = this.#parts.map(({ weights }) => (weights as FeedableWeights).hold())
-    return () => {
-      for (const release of releases) release()
+  async hold(names: readonly string[]): Promise<() => void> {
+    const releases: (() => void)[] = []
+    const release = () => {
+      for (const each of releases) each()
+    }
+    try {
+      for (const part of this.#parts) {
+        const found = names.map((name) => this.#found.get(name)).filter((found) => found?.part === part)
+        const own = found.map((found) => found!.name)
+        releases.push(await (part.weights as FeedableWeights).hold(own))
+      }
+      return release
+    } catch (error) {
+      release()
+      throw error
     }
   }
 

@@ -7,17 +7,20 @@ import type * as Ort from 'onnxruntime-node'
 import { GraphBuilder } from '../../graph/builder.js'
 import { toOnnx } from '../../graph/to-onnx.js'
 import type { DType, Tensor } from '../../tensor.js'
+import type { DeviceMemory } from './device-memory.js'
 import { fromOrt, toOrt } from './host-weights.js'
 
 export class DeviceMoves {
   readonly #ort: typeof Ort
   readonly #options: Ort.InferenceSession.SessionOptions
+  readonly #memory: DeviceMemory
   /** By direction, dtype and rank. */
   readonly #sessions = new Map<string, Promise<Ort.InferenceSession>>()
 
-  constructor(ort: typeof Ort, options: Ort.InferenceSession.SessionOptions) {
+  constructor(ort: typeof Ort, { options, memory }: { options: Ort.InferenceSession.SessionOptions; memory: DeviceMemory }) {
     this.#ort = ort
     this.#options = options
+    this.#memory = memory
   }
 
   /** A tensor whose data is in the device's memory, to be disposed of. */
@@ -31,9 +34,12 @@ export class DeviceMoves {
 
   async #move(to: 'cpu' | 'gpu-buffer', tensor: Ort.Tensor): Promise<Ort.Tensor> {
     const key = `${to} ${tensor.type} ${tensor.dims.length}`
-    const session = this.#sessions.get(key) ?? this.#create(to, tensor)
-    this.#sessions.set(key, session)
-    return (await (await session).run({ x: tensor })).y!
+    return this.#memory.attempt('moving weights', async () => {
+      const session = this.#sessions.get(key) ?? this.#create(to, tensor)
+      this.#sessions.set(key, session)
+      session.catch(() => this.#sessions.delete(key))
+      return (await (await session).run({ x: tensor })).y!
+    })
   }
 
   #create(to: 'cpu' | 'gpu-buffer', { type, dims }: Ort.Tensor): Promise<Ort.InferenceSession> {

@@ -16,14 +16,16 @@ export interface ExecutionProvider {
    * sessions hold the weights in the device's memory (baked-sessions.ts), results come back.
    */
   readonly memory: 'host' | 'device' | 'session'
+  /** How many bytes of weights the device's memory holds, unless told otherwise; the rest of it is for what runs compute. */
+  readonly deviceBytes?: number
   /** Why it cannot be there, where that can be seen without trying. */
   readonly missing?: () => string | undefined
 }
 
 export const executionProviders = {
   cpu: { options: () => 'cpu', memory: 'host' },
-  cuda: { options: (deviceId) => ({ name: 'cuda', deviceId }), memory: 'session', missing: missingCuda },
-  webgpu: { options: () => 'webgpu', memory: 'device' },
+  cuda: { options: (deviceId) => ({ name: 'cuda', deviceId }), memory: 'session', deviceBytes: 8 * 2 ** 30, missing: missingCuda },
+  webgpu: { options: () => 'webgpu', memory: 'device', deviceBytes: 4 * 2 ** 30 },
   /** Apple's; weights are fed from host memory. Never run by those who wrote this. */
   coreml: { options: () => 'coreml', memory: 'host' },
   /** Windows'; the same. */

@@ -3,11 +3,13 @@
  */
 
 import { EngineError } from '../../errors.js'
+import { type Circumstances, deviceFailure } from '../device-failures.js'
 
 const backend = 'onnxruntime'
 
-/** `doing`: "compiling clip-vit", "running clip-vit". */
-export function backendFailure(error: unknown, doing: string): EngineError {
+/** What is one of ours already stays as it is. */
+export function backendFailure(error: unknown, about: Circumstances): EngineError {
+  if (error instanceof EngineError) return error
   const problem = error instanceof Error ? error.message : String(error)
   const missing =
     /Could not find an implementation for (\w+)\(\d+\) node with name '([^']*)'/.exec(problem) ??
@@ -21,5 +23,5 @@ export function backendFailure(error: unknown, doing: string): EngineError {
       instead: 'Use float32.',
     })
   }
-  return new EngineError('BACKEND_FAILED', { backend, doing, problem })
+  return deviceFailure(error, about) ?? new EngineError('BACKEND_FAILED', { backend, doing: about.doing, problem })
 }

@@ -13,8 +13,8 @@ export interface FeedableWeights extends ResidentWeights {
    * taken. @throws INPUT_INVALID, SHAPE_MISMATCH
    */
   write(values: Readonly<Record<string, Ort.Tensor>>): void | Promise<void>
-  /** Says that a run reads these weights, until what is returned is called. */
-  hold(): () => void
+  /** Says that a run reads these weights, and brings them where it reads them from, until what is returned is called. */
+  hold(names: readonly string[]): (() => void) | Promise<() => void>
   /** Whether a run made what one of them is now. */
   isMade(name: string): boolean
   /** Whether a run that holds them may write to the array of one: nobody was given it, uploaded it or reads it in another run. */

@@ -6,7 +6,7 @@ import type { Graph, Node } from '../../graph/graph.js'
 import type { Tensor } from '../../tensor.js'
 import type { Program, WriteBack } from '../backend.js'
 import { checkFetch, checkInputs, checkWriteBack } from '../feeds.js'
-import { backendFailure } from './failures.js'
+import type { DeviceMemory } from './device-memory.js'
 import type { FeedableWeights } from './feedable-weights.js'
 import { startHostRun } from './host-run.js'
 import { fromOrt, toOrt } from './host-weights.js'
@@ -19,6 +19,7 @@ export interface CompiledSession {
   readonly part?: { readonly sessions: SessionSource; readonly graph: Graph }
   readonly hostNodes: readonly Node[]
   readonly bytes: number
+  readonly memory: DeviceMemory
   /** Whether what becomes a weight stays in the device's memory. */
   readonly keepsOnDevice: boolean
   /** True for weights that the same device holds. */
@@ -36,12 +37,14 @@ export class OnnxRuntimeProgram implements Program {
   readonly bytes: number
   readonly #compiled: CompiledSession
   readonly #outputs: ReadonlySet<string>
+  readonly #parameters: readonly string[]
   #isDisposed = false
 
   constructor(compiled: CompiledSession) {
     this.bytes = compiled.bytes
     this.#compiled = compiled
     this.#outputs = new Set(compiled.graph.outputs)
+    this.#parameters = Object.keys(compiled.graph.parameters)
   }
 
   async run({ inputs, weights, fetch, writeBack = {} }: Parameters<Program['run']>[0]): Promise<Record<string, Tensor>> {
@@ -51,13 +54,13 @@ export class OnnxRuntimeProgram implements Program {
     checkFetch(graph, this.#outputs, fetch)
     checkWriteBack(graph, writeBack, { outputs: this.#outputs, weights: weights.names })
     checkInputs(graph, inputs)
-    const fed = weights.feeds(graph)
     const wanted = new Set([...fetch, ...Object.values(writeBack)])
-    if (wanted.size === 0) return {}
     const nodes = hostNodes.filter(({ outputs }) => outputs.some((output) => wanted.has(output)))
     const takers = onlyTakers({ fetch, writeBack })
-    const release = weights.hold()
+    const release = await weights.hold(wanted.size === 0 ? [] : this.#parameters)
     try {
+      const fed = weights.feeds(graph)
+      if (wanted.size === 0) return {}
       const stays = keepsOnDevice ? graph.outputs.filter((output) => takers.has(output)) : []
       const values = new Set([...wanted, ...nodes.flatMap((node) => node.inputs)])
       const made = await this.#runSession({ inputs, fed, weights }, { values, stays })
@@ -87,7 +90,7 @@ export class OnnxRuntimeProgram implements Program {
     { inputs, fed, weights }: Feeds,
     { values, stays }: { readonly values: ReadonlySet<string>; readonly stays: readonly string[] },
   ): Promise<Record<string, Ort.Tensor>> {
-    const { ort, graph, part } = this.#compiled
+    const { ort, graph, part, memory } = this.#compiled
     // Where results lie, the binding counts along the outputs that are asked for, not along those that there are: all, then.
     const asked = part?.graph.outputs.filter((output) => stays.length > 0 || values.has(output)) ?? []
     if (part === undefined || asked.length === 0) return {}
@@ -96,9 +99,7 @@ export class OnnxRuntimeProgram implements Program {
     const ready = await part.sessions.get({ weights, stays })
     try {
       for (const name of ready.fed) feeds[name] = fed[name]!
-      return { ...(await ready.session.run(feeds, asked)) }
-    } catch (error) {
-      throw backendFailure(error, `running "${graph.name}"`)
+      return { ...(await memory.attempt(`running "${graph.name}"`, () => ready.session.run(feeds, asked))) }
     } finally {
       ready.done()
     }

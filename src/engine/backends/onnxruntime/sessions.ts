@@ -39,6 +39,7 @@ export class FedSessions implements SessionSource {
     const key = stays.join()
     const session = this.#made.get(key) ?? this.#create(stays)
     this.#made.set(key, session)
+    session.catch(() => this.#made.delete(key))
     return { session: await session, fed: this.#fed, done: () => undefined }
   }
 
