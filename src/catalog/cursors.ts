@@ -23,6 +23,25 @@ export function decodeCursor(list: string, cursor: string, length: number): Curs
   throw new EngineError('CURSOR_INVALID', { cursor })
 }
 
+/** Where an item is in a list whose newest come first. */
+export interface TimeKey {
+  readonly createdAt: Date
+  readonly id: string
+}
+
+export const timeKey = ({ createdAt, id }: TimeKey): CursorKey => [createdAt.toISOString(), id]
+
+/** @throws CURSOR_INVALID */
+export function decodeTimeCursor(list: string, cursor: string): TimeKey {
+  const [time = '', id = ''] = decodeCursor(list, cursor, 2)
+  const createdAt = new Date(time)
+  if (Number.isNaN(createdAt.getTime())) throw new EngineError('CURSOR_INVALID', { cursor })
+  return { createdAt, id }
+}
+
+/** Prisma's filter of what comes after it. */
+export const olderThan = ({ createdAt, id }: TimeKey) => ({ OR: [{ createdAt: { lt: createdAt } }, { createdAt, id: { lt: id } }] })
+
 /** PostgreSQL stores no NUL and nothing that is not Unicode. */
 function isStorable(part: unknown): boolean {
   return typeof part === 'string' && !part.includes('\0') && Buffer.from(part).toString() === part

@@ -2,11 +2,10 @@
  * Pictures: a row that says what it is, bytes in the blob store under the same hash.
  */
 
-import { EngineError } from '../engine/errors.js'
 import type { PrismaClient } from '../generated/prisma/client.js'
 import type { BlobStore } from './blob-store.js'
 import type { Catalog } from './catalog.js'
-import { decodeCursor, pageOf } from './cursors.js'
+import { decodeTimeCursor, olderThan, pageOf, timeKey } from './cursors.js'
 
 const LIST = 'images'
 const IMAGE_ID = /^sha256:[0-9a-f]{64}$/
@@ -40,12 +39,9 @@ export function imageCatalog(prisma: PrismaClient, blobs: BlobStore): Catalog['i
     },
 
     async list({ limit, cursor }) {
-      const after = cursor === undefined ? undefined : afterKey(cursor)
       const [rows, totalCount] = await Promise.all([
         prisma.image.findMany({
-          ...(after && {
-            where: { OR: [{ createdAt: { lt: after.createdAt } }, { createdAt: after.createdAt, id: { lt: after.id } }] },
-          }),
+          ...(cursor !== undefined && { where: olderThan(decodeTimeCursor(LIST, cursor)) }),
           orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
           take: limit + 1,
         }),
@@ -55,7 +51,7 @@ export function imageCatalog(prisma: PrismaClient, blobs: BlobStore): Catalog['i
         limit,
         totalCount,
         list: LIST,
-        key: (image) => [image.createdAt.toISOString(), image.id],
+        key: timeKey,
         item: (image) => image,
       })
     },
@@ -64,11 +60,4 @@ export function imageCatalog(prisma: PrismaClient, blobs: BlobStore): Catalog['i
       return (await get(id)) === undefined ? undefined : blobs.get(hashOf(id))
     },
   }
-}
-
-function afterKey(cursor: string): { createdAt: Date; id: string } {
-  const [time = '', id = ''] = decodeCursor(LIST, cursor, 2)
-  const createdAt = new Date(time)
-  if (Number.isNaN(createdAt.getTime())) throw new EngineError('CURSOR_INVALID', { cursor })
-  return { createdAt, id }
 }

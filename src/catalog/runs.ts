@@ -1,6 +1,8 @@
 /** Runs that are kept: what was asked, and of which weights. */
 
 import type { Prisma, PrismaClient, Run } from '../generated/prisma/client.js'
+import { decodeTimeCursor, olderThan, pageOf, timeKey } from './cursors.js'
+import type { Page, PageRequest } from './page.js'
 import { storableJson } from './stored-values.js'
 
 /** Hex sha256. */
@@ -23,15 +25,32 @@ export interface RunRecord {
 }
 
 export interface RunCatalog {
+  /** Newest first. */
+  list(request: PageRequest & { readonly kind?: string; readonly model?: string }): Promise<Page<RunRecord>>
   get(id: string): Promise<RunRecord | undefined>
   /** The same run twice is one. */
   create(run: Omit<RunRecord, 'createdAt'>): Promise<RunRecord>
+  remove(id: string): Promise<boolean>
 }
 
+const LIST = 'runs'
 const RUN_ID = /^run-[0-9a-f]{32}$/
 
 export function runCatalog(prisma: PrismaClient): RunCatalog {
   return {
+    async list({ limit, cursor, kind, model }) {
+      const filter = { ...(kind !== undefined && { kind }), ...(model !== undefined && { modelId: model }) }
+      const [rows, totalCount] = await Promise.all([
+        prisma.run.findMany({
+          where: { ...filter, ...(cursor !== undefined && olderThan(decodeTimeCursor(LIST, cursor))) },
+          orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
+          take: limit + 1,
+        }),
+        prisma.run.count({ where: filter }),
+      ])
+      return pageOf(rows, { limit, totalCount, list: LIST, key: timeKey, item: recordOf })
+    },
+
     async get(id) {
       const row = RUN_ID.test(id) ? await prisma.run.findUnique({ where: { id } }) : null
       return row === null ? undefined : recordOf(row)
@@ -41,6 +60,10 @@ export function runCatalog(prisma: PrismaClient): RunCatalog {
       const data = { ...run, input: storableJson(input), weights: weights as unknown as Prisma.InputJsonValue }
       await prisma.run.createMany({ data: [data], skipDuplicates: true })
       return recordOf(await prisma.run.findUniqueOrThrow({ where: { id: run.id } }))
+    },
+
+    async remove(id) {
+      return (await prisma.run.deleteMany({ where: { id } })).count > 0
     },
   }
 }

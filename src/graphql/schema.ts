@@ -5,6 +5,7 @@
 import { type GraphQLSchema, printSchema } from 'graphql'
 import type { Operation } from '../operations/operation.js'
 import { operations } from '../operations/operations.js'
+import { RunSummaryShape } from '../operations/runs/shapes.js'
 import { createBuilder } from './builder.js'
 import { compareFields } from './compare-fields.js'
 import { connectionField } from './connection-field.js'
@@ -44,6 +45,7 @@ export function buildSchema(): GraphQLSchema {
     operations.pathPatching,
     operations.createRun,
     operations.run,
+    operations.deleteRun,
     operations.runResult,
     operations.attribution,
     operations.featureAttribution,
@@ -61,6 +63,7 @@ export function buildSchema(): GraphQLSchema {
   for (const operation of plain) operationField(builder, types, operation)
   connectionField(builder, types, { operation: operations.models, node: model, name: 'Model' })
   connectionField(builder, types, { operation: operations.images, node: image, name: 'Image' })
+  connectionField(builder, types, { operation: operations.runs, node: types.output(RunSummaryShape) as never, name: 'Run' })
   connectionField(builder, types, { operation: operations.jobs, node: job, name: 'Job' })
   jobEventsField(builder, types)
   saeFields(builder, types)

@@ -55,7 +55,7 @@ const AttentionPictureInputShape = Type.Object(
     ),
     rollout: Type.Optional(Type.Object(rolloutFields, { title: 'Rollout', additionalProperties: false })),
     contributions: Type.Optional(FeatureOfSaeShape),
-    top: Type.Optional(
+    topK: Type.Optional(
       Type.Integer({ minimum: 0, maximum: 64, description: 'Heads beside the sum of all contributions; 7 unless given.' }),
     ),
     ownRanges: Type.Optional(
@@ -146,7 +146,7 @@ interface Asked {
   readonly contributions: ContributionsOf | undefined
 }
 
-const DEFAULT_TOP = 7
+const DEFAULT_TOP_K = 7
 
 /** Signed numbers, most of them near 0, need more colour to be seen. */
 const signedStyle = { colormap: 'coolwarm', alpha: 0.75 } as const
@@ -161,7 +161,7 @@ function planPicture({ input, model, contributions }: Asked, problems: Problems)
   const belongs = {
     heads: ['layers', 'heads', 'query', 'queryPatch', 'edits'],
     rollout: ['rollout', 'query', 'queryPatch', 'edits'],
-    contributions: ['contributions', 'top'],
+    contributions: ['contributions', 'topK'],
   } as const
   for (const field of new Set(Object.values(belongs).flat())) {
     const isHere = (belongs[kind] as readonly string[]).includes(field)
@@ -171,7 +171,7 @@ function planPicture({ input, model, contributions }: Asked, problems: Problems)
   if (contributions) checkContributions(contributions, problems)
   checkIndex('rollout.throughLayer', input.rollout?.throughLayer, { length: config.nLayers, model, problems })
   const query = queryOf(input, { config, model, problems })
-  const nPanels = kind === 'heads' ? chosen.layers.length * chosen.heads.length : kind === 'rollout' ? 1 : 1 + (input.top ?? DEFAULT_TOP)
+  const nPanels = kind === 'heads' ? chosen.layers.length * chosen.heads.length : kind === 'rollout' ? 1 : 1 + (input.topK ?? DEFAULT_TOP_K)
   if (kind === 'heads')
     checkWeights(chosen.layers.length * config.nHeads * chosen.nWeights, { problems, instead: 'Choose fewer "layers".' })
   const size = input.size ?? (nPanels === 1 ? 448 : 112)
@@ -218,7 +218,7 @@ async function panelsOf(
     }
     case 'contributions': {
       const found = await contributionsTo(context, plan.contributions!, of)
-      return contributionPanels(found, config, input.top ?? DEFAULT_TOP)
+      return contributionPanels(found, config, input.topK ?? DEFAULT_TOP_K)
     }
     default:
       return plan.kind satisfies never

@@ -23,7 +23,7 @@ import { DEFAULT_EXAMPLES } from './schemas/feature.js'
 
 type Input = Static<typeof CompareImagePairInputShape>
 
-const DEFAULT_LIMIT = 20
+const DEFAULT_TOP_K = 20
 
 export const compareImagePair = defineOperation({
   name: 'compareImagePair',
@@ -127,7 +127,7 @@ async function differences(
   const largest = values
     .map((each) => ({ ...each, difference: each.a - each.b }))
     .sort((x, y) => Math.abs(y.difference) - Math.abs(x.difference) || x.index - y.index)
-    .slice(0, input.limit ?? DEFAULT_LIMIT)
+    .slice(0, input.topK ?? DEFAULT_TOP_K)
   const shown = await describeCompared(context, {
     sae: sae.id,
     indices: largest.map(({ index }) => index),

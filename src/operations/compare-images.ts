@@ -29,7 +29,7 @@ import type { ImageInputValue } from './schemas/image.js'
 
 type Input = Static<typeof CompareImagesInputShape>
 
-const DEFAULTS = { limit: 20, recipe: 5, minFrequency: 0.05, pooling: 'max' } as const
+const DEFAULTS = { topK: 20, recipe: 5, minFrequency: 0.05, pooling: 'max' } as const
 /** Of each set: two to make the recipe of, and two to judge it on. */
 const LEAST_TO_CHECK = 4
 
@@ -106,7 +106,7 @@ interface ToCompare extends Compared {
 
 async function compareWith(context: Context, { model, input, read, images, rows, outputs }: ToCompare, call: Call): Promise<ImagesOfSae> {
   const { sae, hookPoint } = read
-  const { pooling, minFrequency, limit, recipe: nRecipe } = { ...DEFAULTS, ...input }
+  const { pooling, minFrequency, topK, recipe: nRecipe } = { ...DEFAULTS, ...input }
   const positions = selectorOf(read, input.positions as PositionSelector | undefined)
   const separate = (of: ToCompare['rows'], most: number): Promise<SeparateFeaturesOutput> =>
     context.host.analyse(
@@ -118,7 +118,7 @@ async function compareWith(context: Context, { model, input, read, images, rows,
       },
       call.signal,
     )
-  const found = await separate(rows, Math.max(limit, nRecipe))
+  const found = await separate(rows, Math.max(topK, nRecipe))
   const { edits } = await recipeOf(context, { sae: read, positions, features: found.features.slice(0, nRecipe) }, call)
   const best = async (of: ToCompare['rows']) => (await separate(of, Math.max(1, nRecipe))).features
   const check = input.check
@@ -127,7 +127,7 @@ async function compareWith(context: Context, { model, input, read, images, rows,
   const { nActive, nTested, nDiscoveries } = found
   const features = await describe(context, {
     sae: sae.id,
-    features: found.features.slice(0, limit),
+    features: found.features.slice(0, topK),
     nExamples: input.examples ?? DEFAULT_EXAMPLES,
   })
   return {

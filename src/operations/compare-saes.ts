@@ -22,7 +22,7 @@ import { CompareSaesInputShape, CompareSaesShape, type SaePair } from './schemas
 
 type Input = Static<typeof CompareSaesInputShape>
 
-const DEFAULT_LIMIT = 20
+const DEFAULT_TOP_K = 20
 
 export const compareSaes = defineOperation({
   name: 'compareSaes',
@@ -31,7 +31,7 @@ export const compareSaes = defineOperation({
   summary: 'SAEs of one model by their decoders: matched features, and how stable they are',
   input: CompareSaesInputShape,
   output: CompareSaesShape,
-  example: { saes: ['emoji-clip.4-resid-post.topk-16-x8-all', 'emoji-clip.4-resid-post.vanilla-x8-all'], limit: 10 },
+  example: { saes: ['emoji-clip.4-resid-post.topk-16-x8-all', 'emoji-clip.4-resid-post.vanilla-x8-all'], topK: 10 },
 
   async run(context, input, call) {
     const { model, saes } = await findCompared(context, input.saes)
@@ -140,7 +140,7 @@ function pairAnswer({ forth, back, pairs }: MatchDecodersOutput, { a, b, input, 
   const listed = matched
     .map(([latent, partner]) => ({ a: latent, b: partner, cosine: pairs.cosines[latent]!, correlation: finite(correlations?.[latent]) }))
     .sort((x, y) => sign * (y.cosine - x.cosine) || x.a - y.a)
-    .slice(0, input.limit ?? DEFAULT_LIMIT)
+    .slice(0, input.topK ?? DEFAULT_TOP_K)
   const ofMatched = Float32Array.from({ length: Math.min(pairs.cosines.length, back.cosines.length) }, (_, at) => {
     const latent = matched[at]?.[0]
     return latent === undefined ? 0 : pairs.cosines[latent]!

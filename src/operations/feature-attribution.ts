@@ -8,6 +8,7 @@ import { saeSource } from '../catalog/sae-source.js'
 import {
   type AttributionNode,
   type FeatureTarget,
+  type FeatureAttribution as Found,
   numbersOfAttribution,
 } from '../engine/analyses/attribution/feature-attribution/feature-attribution.js'
 import { TOKENS, zOf } from '../engine/analyses/attribution/feature-attribution/graphs.js'
@@ -40,7 +41,7 @@ export const featureAttribution = defineOperation({
   output: FeatureAttributionShape,
   example: {
     model: 'emoji-clip',
-    image: `sha256:${'0'.repeat(64)}`,
+    inputs: [{ image: `sha256:${'0'.repeat(64)}` }],
     target: { difference: [{ text: 'a cat' }, { text: 'a dog' }] },
     saes: ['emoji-clip.2-resid-post.topk', 'emoji-clip.4-resid-post.topk'],
     nodes: { most: 40 },
@@ -52,7 +53,7 @@ export const featureAttribution = defineOperation({
     const saes = await findDownloadedSaes(context, ids)
     const checked = check(input, { model, saes })
     const target = await targetOf(context, { input, checked, saes }, call)
-    const about = { inputs: [{ image: input.image }], preprocessing: model.description.preprocessing }
+    const about = { inputs: input.inputs, preprocessing: model.description.preprocessing }
     const { pictures } = (await loadInputs(context, about, call)) as Extract<RunInputs, { kind: 'pictures' }>
 
     const config = model.description.vision.config as VisionConfig
@@ -60,42 +61,34 @@ export const featureAttribution = defineOperation({
     const nodes = { ...attributionDefaults.nodes, ...input.nodes }
     const configs = saes.map(({ download }) => download.description.config)
     const numbers = numbersOfAttribution(config, { saes: configs, most: nodes.most, heads })
-    const started = performance.now()
-    const found = await context.host.analyse(
-      'featureAttribution',
-      {
-        model: modelSource(model),
-        saes: saes.map(saeSource),
-        input: {
-          pixels: stackPictures(pictures),
-          target,
-          freeze: { attention: input.freeze?.attention ?? true, norms: input.freeze?.norms ?? true },
-          heads,
-          nodes,
-          edges: { ...attributionDefaults.edges, ...input.edges },
-          numbers,
-        },
-      },
-      call.signal,
-    )
-    call.timing('run', performance.now() - started)
-    const { target: inputs, nodes: kept, edges, features, ...rest } = found
-    return {
-      model: model.id,
-      target: 'label' in target ? target.label : `${ids[target.sae]}/${target.index} at ${target.position}`,
-      ...rest,
-      inputs,
-      completeness: inputs.value === 0 ? null : inputs.fromKept / inputs.value,
-      features: features.map((amounts, index) => ({ sae: ids[index]!, hookPoint: writtenBy(configs[index]!), ...amounts })),
-      nodes: kept.map((node) => nodeOf(node, saes)),
-      edges: [...edges],
+    const asked = {
+      target,
+      freeze: { attention: input.freeze?.attention ?? true, norms: input.freeze?.norms ?? true },
+      heads,
+      nodes,
+      edges: { ...attributionDefaults.edges, ...input.edges },
+      numbers,
     }
+    const started = performance.now()
+    const graphs: FeatureAttribution['graphs'] = []
+    // One at a time, so that others have their turn in between.
+    for (const picture of pictures) {
+      const found = await context.host.analyse(
+        'featureAttribution',
+        { model: modelSource(model), saes: saes.map(saeSource), input: { ...asked, pixels: stackPictures([picture]) } },
+        call.signal,
+      )
+      graphs.push(graphOf(found, saes))
+    }
+    call.timing('run', performance.now() - started)
+    const name = 'label' in target ? target.label : `${ids[target.sae]}/${target.index} at ${target.position}`
+    return { model: model.id, target: name, graphs }
   },
 })
 
-/** The graph as a drawing, SVG. */
-export function drawnAttribution({ target, value, completeness, nodes, edges }: FeatureAttribution): string {
-  return attributionDrawing({ target, value, completeness, nodes, edges })
+/** The graphs as a drawing, SVG, one below the other. */
+export function drawnAttribution({ target, graphs }: FeatureAttribution): string {
+  return attributionDrawing(target, graphs)
 }
 
 /** Everything that can be refused before anything runs. @throws all problems at once */
@@ -156,7 +149,23 @@ async function targetOf(context: Context, { input: { feature }, checked, saes }:
   return { sae: saes.findIndex(({ id }) => id === sae), index, position }
 }
 
-function nodeOf(node: AttributionNode, saes: readonly DownloadedSae[]): FeatureAttribution['nodes'][number] {
+type Graph = FeatureAttribution['graphs'][number]
+
+function graphOf({ target: inputs, nodes, edges, features, ...rest }: Found, saes: readonly DownloadedSae[]): Graph {
+  return {
+    ...rest,
+    inputs,
+    completeness: inputs.value === 0 ? null : inputs.fromKept / inputs.value,
+    features: features.map((amounts, index) => {
+      const { id, download } = saes[index]!
+      return { sae: id, hookPoint: writtenBy(download.description.config), ...amounts }
+    }),
+    nodes: nodes.map((node) => nodeOf(node, saes)),
+    edges: [...edges],
+  }
+}
+
+function nodeOf(node: AttributionNode, saes: readonly DownloadedSae[]): Graph['nodes'][number] {
   const { kind, position, attribution, sae, index = null, activation = null, layer = null, head = null, inputs = null } = node
   const own = sae === undefined ? undefined : saes[sae]!
   const hookPoint = own ? writtenBy(own.download.description.config) : kind === 'head' ? zOf(layer!) : TOKENS

@@ -51,6 +51,8 @@ export const fixedLimits = {
   patchedRuns: 20_000,
   /** Features of an SAE that one request patches. */
   patchedFeatures: 512,
+  /** Pictures of one request of feature attribution: each takes dozens of runs. */
+  attributedInputs: 32,
   /** Senders, and receivers, of paths. */
   pathEnds: 512,
   labels: 2_000,

@@ -35,7 +35,7 @@ import { patching } from './patching.js'
 import { pathPatching } from './path-patching.js'
 import { printedGraph } from './printed-graph.js'
 import { registerDataset, removeDataset, uploadDataset } from './register-dataset.js'
-import { createRun, run, runResult } from './runs.js'
+import { createRun, deleteRun, run, runResult, runs } from './runs.js'
 import { sae } from './sae.js'
 import { saeFeature } from './sae-feature.js'
 import { saeFeatures } from './sae-features.js'
@@ -85,7 +85,9 @@ export const operations = {
   steerSweep,
   steer,
   createRun,
+  runs,
   run,
+  deleteRun,
   runResult,
   heatmap,
   logitLens,

@@ -15,7 +15,7 @@ import type { DownloadedSae } from './feature-facts/find-feature.js'
 import { findModel } from './find-model.js'
 import { checkSaesFit, findDownloadedSaes } from './find-saes.js'
 import { fixedLimits } from './limits.js'
-import { type Call, defineOperation } from './operation.js'
+import { type Call, type Context, defineOperation } from './operation.js'
 import { correlationOf, drawGrid, normalizedCells } from './patching/answer.js'
 import { checkPairs, resolvePairs } from './patching/resolve-pairs.js'
 import { type PatchingAnswer, PatchingInputShape, type PatchingRequest, PatchingShape } from './schemas/patching.js'
@@ -38,21 +38,7 @@ export const patching = defineOperation({
   },
 
   async run(context, input, call) {
-    const model = await findModel(context.catalog, input.model)
-    const saes = await findDownloadedSaes(context, input.sae === undefined ? [] : [input.sae], 'sae')
-    const problems = new Problems()
-    const pairs = checkPairs(context, input, model, problems)
-    checkSaesFit(saes, model, problems, 'sae')
-    const grid = checkGrid(input, saes, problems)
-    const config = model.description.vision.config as VisionConfig
-    const axes = grid && problems.collect('over', () => axesOf(grid, { config, hookPoints: model.description.vision.hookPoints, saes }))
-    const methods: readonly PatchingMethod[] = input.methods ?? ['patching']
-    if (input.steps !== undefined && !methods.includes('integrated-gradients')) {
-      problems.add('steps', refusal('steps', 'is for the method "integrated-gradients"'))
-    }
-    problems.throwIfAny()
-    checkSize(input, { axes: axes!, methods, layers: config.nLayers, call })
-
+    const { model, saes, pairs, grid, axes, methods } = await checkPatching(context, input, call)
     const { metricName, ...resolved } = await resolvePairs(context, pairs, call)
     const started = performance.now()
     const found = await context.host.analyse(
@@ -60,7 +46,7 @@ export const patching = defineOperation({
       {
         model: modelSource(model),
         saes: saes.map(saeSource),
-        input: { ...resolved, grid: grid!, methods, ...(input.steps !== undefined && { steps: input.steps }) },
+        input: { ...resolved, grid, methods, ...(input.steps !== undefined && { steps: input.steps }) },
       },
       call.signal,
     )
@@ -78,7 +64,7 @@ export const patching = defineOperation({
       direction: resolved.direction,
       clean,
       corrupted: corrupted ?? null,
-      axes: axes!.map(({ name, labels }) => ({ name, labels: [...labels] })),
+      axes: axes.map(({ name, labels }) => ({ name, labels: [...labels] })),
       grids,
       correlations: real
         ? methods
@@ -91,6 +77,25 @@ export const patching = defineOperation({
     return { ...answer, plot: input.plot ? patchingPlot(answer) : null }
   },
 })
+
+/** Everything that can be refused before any picture is decoded. @throws all problems at once */
+export async function checkPatching(context: Context, input: PatchingRequest, call: Call) {
+  const model = await findModel(context.catalog, input.model)
+  const saes = await findDownloadedSaes(context, input.sae === undefined ? [] : [input.sae], 'sae')
+  const problems = new Problems()
+  const pairs = checkPairs(context, input, model, problems)
+  checkSaesFit(saes, model, problems, 'sae')
+  const grid = checkGrid(input, saes, problems)
+  const config = model.description.vision.config as VisionConfig
+  const axes = grid && problems.collect('over', () => axesOf(grid, { config, hookPoints: model.description.vision.hookPoints, saes }))
+  const methods: readonly PatchingMethod[] = input.methods ?? ['patching']
+  if (input.steps !== undefined && !methods.includes('integrated-gradients')) {
+    problems.add('steps', refusal('steps', 'is for the method "integrated-gradients"'))
+  }
+  problems.throwIfAny()
+  checkSize(input, { axes: axes!, methods, layers: config.nLayers, call })
+  return { model, saes, pairs, grid: grid!, axes: axes!, methods }
+}
 
 /** The first method as a heatmap. */
 export function patchingPlot({ grids: [first], ...answer }: PatchingAnswer): string {

@@ -10,7 +10,7 @@ import type { Tensor } from '../engine/tensor.js'
 import { Problems, RequestError } from './errors.js'
 import { findModel } from './find-model.js'
 import { fixedLimits } from './limits.js'
-import { defineOperation } from './operation.js'
+import { type Context, defineOperation } from './operation.js'
 import { drawGrid, normalizedCells } from './patching/answer.js'
 import { checkPairs, resolvePairs } from './patching/resolve-pairs.js'
 import {
@@ -39,18 +39,7 @@ export const pathPatching = defineOperation({
   },
 
   async run(context, input, call) {
-    const model = await findModel(context.catalog, input.model)
-    const config = model.description.vision.config as VisionConfig
-    const problems = new Problems()
-    const pairs = checkPairs(context, input, model, problems)
-    const ends = { senders: input.senders.map(writerOf), receivers: input.receivers.map(readerOf), through: throughOf(input, problems) }
-    problems.collect('senders', () => checkEnds(ends, config))
-    for (const { path, message } of outOfRange(input.positions, { path: 'positions', what: 'position', length: nPositions(config) })) {
-      problems.add(path, new EngineError('INPUT_INVALID', { path, problem: message }))
-    }
-    problems.throwIfAny()
-    checkSize(input)
-
+    const { model, pairs, ends } = await checkPathPatching(context, input)
     const { metricName, ...resolved } = await resolvePairs(context, pairs, call)
     const started = performance.now()
     const found = await context.host.analyse(
@@ -69,6 +58,22 @@ export const pathPatching = defineOperation({
     return { ...answer, plot: input.plot ? pathPatchingPlot(answer) : null }
   },
 })
+
+/** Everything that can be refused before any picture is decoded. @throws all problems at once */
+export async function checkPathPatching(context: Context, input: PathPatchingRequest) {
+  const model = await findModel(context.catalog, input.model)
+  const config = model.description.vision.config as VisionConfig
+  const problems = new Problems()
+  const pairs = checkPairs(context, input, model, problems)
+  const ends = { senders: input.senders.map(writerOf), receivers: input.receivers.map(readerOf), through: throughOf(input, problems) }
+  problems.collect('senders', () => checkEnds(ends, config))
+  for (const { path, message } of outOfRange(input.positions, { path: 'positions', what: 'position', length: nPositions(config) })) {
+    problems.add(path, new EngineError('INPUT_INVALID', { path, problem: message }))
+  }
+  problems.throwIfAny()
+  checkSize(input)
+  return { model, pairs, ends }
+}
 
 export function pathPatchingPlot({ senders, receivers, values, mean, ...answer }: PathPatchingAnswer): string {
   const axes = [

@@ -4,7 +4,7 @@
  */
 
 import { type Static, Type } from 'typebox'
-import { planSweep } from '../engine/analyses/steering/sweep-plan.js'
+import { planSweep, type SweepPlan } from '../engine/analyses/steering/sweep-plan.js'
 import type { Preprocessing } from '../engine/image/preprocessing.js'
 import type { Column } from '../engine/io/arrow-table.js'
 import type { Tensor } from '../engine/tensor.js'
@@ -12,17 +12,17 @@ import { RequestError } from './errors.js'
 import { findModel } from './find-model.js'
 import { loadInputs } from './load-inputs.js'
 import { type Call, type Context, defineOperation } from './operation.js'
-import { ImageInput, type ImageInputValue } from './schemas/image.js'
+import { ImageInput, ImageInputs } from './schemas/image.js'
 import { sweepFields, sweptFields } from './schemas/sweep.js'
 import { Encoding, TensorShape } from './schemas/tensor.js'
-import { resolveSweep } from './sweep/resolve-sweep.js'
+import { type ResolvedSweep, resolveSweep } from './sweep/resolve-sweep.js'
 import { expectedTime, requireSize, runSweep } from './sweep/run-sweep.js'
 import { type SweptTensors, sweptAnswer, sweptPlot, sweptTable, sweptTensors } from './sweep/sweep-answer.js'
 
 const SweepInput = Type.Object(
   {
     ...sweepFields,
-    images: Type.Array(ImageInput, { minItems: 1 }),
+    inputs: ImageInputs,
     controlImages: Type.Optional(
       Type.Array(ImageInput, { description: 'On which nothing should change: collateral is measured on them, and nothing else.' }),
     ),
@@ -62,31 +62,37 @@ export const steerSweep = defineOperation({
     directions: [{ vector: { sae: 'emoji-clip.3-resid-post.topk-16-x8-all', feature: 7 } }],
     strengths: [-2, -1, -0.5, 0.5, 1, 2],
     unit: 'maxActivation',
-    images: [`sha256:${'0'.repeat(64)}`],
+    inputs: [{ image: `sha256:${'0'.repeat(64)}` }],
     classify: { labels: ['cat', 'dog', 'flag'] },
   },
 
   async run(context, input, call) {
-    const { images, controlImages = [], plot = false, encoding: _, ...request } = input
-    const nImages = images.length
-    requireImages(context, nImages + controlImages.length)
-    const model = await findModel(context.catalog, input.model)
-    const sweep = await resolveSweep(context, request, { model, call })
-    const plan = planSweep({ ...sweep, nImages, nCollateral: controlImages.length })
+    const { sweep, plan } = await checkSweep(context, input, call)
     const nCurvePoints = plan.directions.length * plan.places.length * plan.strengths.length * plan.targets.length
-    const pictures = await loadPictures(context, { images, controlImages, preprocessing: model.description.preprocessing }, call)
+    const pictures = await loadPictures(context, input, { preprocessing: sweep.model.description.preprocessing, call })
     const pictureOf = async (image: number) => pictures[image]!
     const run = { context, sweep, plan, pictureOf, signal: call.signal }
     // what would take a year is told so, whatever else it is too large for
     const expected = await expectedTime(run)
     requireSize(plan)
-    requireNumbers(nCurvePoints * (NUMBERS_OF_CURVES + NUMBERS_OF_IMAGES * nImages), call)
+    requireNumbers(nCurvePoints * (NUMBERS_OF_CURVES + NUMBERS_OF_IMAGES * plan.nImages), call)
     const { results, measured } = await runSweep(run)
     call.timing('run', measured.ms)
     const answer = sweptAnswer(results, sweep)
-    return { ...answer, estimate: expected ?? measured, ...sweptTensors(results), plot: plot ? sweptPlot(answer) : null }
+    return { ...answer, estimate: expected ?? measured, ...sweptTensors(results), plot: input.plot ? sweptPlot(answer) : null }
   },
 })
+
+/** Everything that can be refused before any picture is decoded. @throws all problems at once */
+export async function checkSweep(
+  context: Context,
+  { inputs, controlImages = [], plot: _, encoding: __, ...request }: Static<typeof SweepInput>,
+  call: Call,
+): Promise<{ readonly sweep: ResolvedSweep; readonly plan: SweepPlan }> {
+  requireImages(context, inputs.length + controlImages.length)
+  const sweep = await resolveSweep(context, request, { model: await findModel(context.catalog, request.model), call })
+  return { sweep, plan: planSweep({ ...sweep, nImages: inputs.length, nCollateral: controlImages.length }) }
+}
 
 /** A row for each point of each image. */
 export function sweepColumns({
@@ -123,17 +129,12 @@ function requireNumbers(given: number, { maxNumbers }: Call): void {
 
 async function loadPictures(
   context: Context,
-  {
-    images,
-    controlImages,
-    preprocessing,
-  }: { images: readonly ImageInputValue[]; controlImages: readonly ImageInputValue[]; preprocessing: Preprocessing },
-  call: Call,
+  { inputs, controlImages = [] }: Static<typeof SweepInput>,
+  { preprocessing, call }: { readonly preprocessing: Preprocessing; readonly call: Call },
 ): Promise<readonly Tensor<'float32'>[]> {
-  const load = async (pictures: readonly ImageInputValue[], path: string) => {
-    if (pictures.length === 0) return []
-    const loaded = await loadInputs(context, { inputs: pictures.map((image) => ({ image })), preprocessing, path }, call)
+  const load = async (about: Pick<Parameters<typeof loadInputs>[1], 'inputs' | 'path'>) => {
+    const loaded = await loadInputs(context, { ...about, preprocessing }, call)
     return loaded.kind === 'pictures' ? loaded.pictures : []
   }
-  return [...(await load(images, 'images')), ...(await load(controlImages, 'controlImages'))]
+  return [...(await load({ inputs })), ...(await load({ inputs: controlImages.map((image) => ({ image })), path: 'controlImages' }))]
 }

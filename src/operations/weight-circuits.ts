@@ -81,7 +81,7 @@ export const headComposition = defineOperation({
     )
     call.timing('run', performance.now() - started)
     const { q, k, v, baseline } = found
-    return { model: model.id, from, to, baseline, strongest: strongest(found, { from, to, limit: input.limit ?? DEFAULT_PAIRS }), q, k, v }
+    return { model: model.id, from, to, baseline, strongest: strongest(found, { from, to, topK: input.topK ?? DEFAULT_PAIRS }), q, k, v }
   },
 })
 
@@ -95,7 +95,7 @@ function checkSize({ given, call }: { readonly given: number; readonly call: Cal
 
 function strongest(
   { q, k, v, baseline }: Pick<Composition, 'q' | 'k' | 'v' | 'baseline'>,
-  { from, to, limit }: { readonly from: readonly number[]; readonly to: readonly number[]; readonly limit: number },
+  { from, to, topK }: { readonly from: readonly number[]; readonly to: readonly number[]; readonly topK: number },
 ): Composition['strongest'] {
   const nHeads = q.shape[1]!
   const pairs = (['q', 'k', 'v'] as const).flatMap((kind) =>
@@ -103,7 +103,7 @@ function strongest(
   )
   return pairs
     .sort((a, b) => b.score - a.score || a.at - b.at)
-    .slice(0, limit)
+    .slice(0, topK)
     .map(({ kind, score, at }) => ({
       from: { layer: from[Math.floor(at / nHeads) % from.length]!, head: at % nHeads },
       to: { layer: to[Math.floor(at / (nHeads * from.length * nHeads))]!, head: Math.floor(at / (nHeads * from.length)) % nHeads },

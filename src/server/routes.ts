@@ -158,7 +158,9 @@ export const routes: readonly Route[] = [
   route('GET', `${feature}/density.svg`, { operation: featureDensity, tag: 'pictures', file: SVG }),
   route('GET', '/v1/saes/{sae}/density.svg', { operation: saeDensity, tag: 'pictures', file: SVG }),
   route('POST', '/v1/runs', { operation: operations.createRun, tag: 'runs', created: ({ id }) => `/v1/runs/${id}` }),
+  route('GET', '/v1/runs', { operation: operations.runs, tag: 'runs' }),
   route('GET', '/v1/runs/{id}', { operation: operations.run, tag: 'runs' }),
+  route('DELETE', '/v1/runs/{id}', { operation: operations.deleteRun, tag: 'runs' }),
   route('GET', '/v1/runs/{id}/result', { operation: operations.runResult, tag: 'runs', tensors: runTensors }),
   route('GET', '/v1/caches/{id}', { operation: cache, tag: 'runs' }),
   route('GET', '/v1/caches/{cache}/{hookPoint}', {

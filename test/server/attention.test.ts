@@ -162,7 +162,7 @@ describe('its pictures', () => {
   })
 
   test('show where heads took a feature from, the largest first', async () => {
-    const { captions } = (await draw({ kind: 'contributions', contributions: { sae, feature: 5 }, top: 2 }, json)).json()
+    const { captions } = (await draw({ kind: 'contributions', contributions: { sae, feature: 5 }, topK: 2 }, json)).json()
     const { top } = (await ask({ inputs: [{ image: images[0] }], contributions: { sae, feature: 5 }, topK: 2 })).json().contributions
     expect(captions[0]).toMatch(/^all heads [+-]/)
     expect(captions.slice(1).map((caption: string) => caption.split(' ').slice(0, 2).join(' '))).toEqual(
@@ -183,7 +183,7 @@ describe('its pictures', () => {
     [{ query: 99 }, 'query'],
     [{ kind: 'rollout', layers: [0] }, 'layers'],
     [{ kind: 'contributions' }, 'contributions'],
-    [{ top: 3 }, 'top'],
+    [{ topK: 3 }, 'topK'],
     [{ low: 2, high: 1 }, 'high'],
   ])('refuse what does not belong together: %o', async (body, at) => {
     const response = await draw(body)

@@ -144,17 +144,20 @@ describe('attribution', () => {
 })
 
 describe('feature attribution', () => {
-  const about = () => ({ model: clip, image: images[0], target: { text: 'a' }, saes: [relu] })
+  const about = () => ({ model: clip, inputs: [{ image: images[0] }], target: { text: 'a' }, saes: [relu] })
   const asked = async (input: object) => {
     const response = await post(server.app, '/v1/attribution/features', { ...about(), ...input })
     return response.json()
   }
+  /** The graph of the one input. */
+  const graphOf = async (input: object) => (await asked(input)).graphs[0]
 
   test('of a text says what the score depends on: nodes in order, edges between them', async () => {
-    const answer = await asked({ nodes: { most: 20, share: 1 } })
+    const { target, graphs } = await asked({ nodes: { most: 20, share: 1 } })
+    const [answer] = graphs
     const { score } = await attribution({ inputs: [{ image: images[0] }], targets: [{ text: 'a' }] })
     expect(answer.value).toBeCloseTo(score.data[0][0], 4)
-    expect(answer.target).toBe('a')
+    expect(target).toBe('a')
     expect(answer.nodes).toHaveLength(20)
     const { tokens, errors, biases, remainder } = answer.sources
     expect(tokens + errors + biases + remainder).toBeCloseTo(answer.value, 3)
@@ -172,14 +175,26 @@ describe('feature attribution', () => {
   })
 
   test('of a feature at a position', async () => {
-    const first = (await asked({ nodes: { most: 20, share: 1 }, heads: false })).nodes.find(
+    const first = (await graphOf({ nodes: { most: 20, share: 1 }, heads: false })).nodes.find(
       ({ kind }: { kind: string }) => kind === 'feature',
     )
     const { sae, index, position } = first
-    const answer = await asked({ target: undefined, saes: undefined, feature: { sae, index, position } })
-    expect(answer.target).toBe(`${relu}/${index} at ${position}`)
+    const { target, graphs } = await asked({ target: undefined, saes: undefined, feature: { sae, index, position } })
+    const [answer] = graphs
+    expect(target).toBe(`${relu}/${index} at ${position}`)
     expect(answer.value).toBeCloseTo(first.inputs.value, 3)
     expect(answer.nodes.every(({ kind }: { kind: string }) => kind === 'token' || kind === 'head')).toBe(true)
+  })
+
+  test('of several pictures is that of each', async () => {
+    const inputs = images.map((image) => ({ image }))
+    const { graphs } = await asked({ inputs })
+    expect(graphs).toEqual(await Promise.all(inputs.map((input) => graphOf({ inputs: [input] }))))
+    expect(graphs[0].value).not.toBe(graphs[1].value)
+    const drawing = await post(server.app, '/v1/attribution/features', { ...about(), inputs }, { accept: SVG })
+    expect(drawing.body.match(/<g transform=/g)).toHaveLength(2)
+    const tooMany = await asked({ inputs: Array.from({ length: 33 }, () => inputs[0]) })
+    expect(tooMany).toMatchObject({ code: 'LIMIT_EXCEEDED', limit: { name: 'attributedInputs', value: 32, given: 33 } })
   })
 
   test('comes as a drawing', async () => {
@@ -191,12 +206,12 @@ describe('feature attribution', () => {
 
   test('is the same over GraphQL', async () => {
     const query = `query ($input: FeatureAttributionInput!) {
-      featureAttribution(input: $input) { value edges { from to weight } nodes { kind sae } }
+      featureAttribution(input: $input) { target graphs { value edges { from to weight } nodes { kind sae } } }
     }`
     const { data, errors } = await graphql(server.app, query, { input: about() })
     expect(errors).toEqual([])
-    const rest = await asked({})
-    expect(data.featureAttribution.edges).toEqual(rest.edges.map(({ influence: _, ...edge }: { influence: number }) => edge))
+    const rest = await graphOf({})
+    expect(data.featureAttribution.graphs[0].edges).toEqual(rest.edges.map(({ influence: _, ...edge }: { influence: number }) => edge))
   })
 
   test('is refused without a question, with two, and of what is not there, at once', async () => {

@@ -84,7 +84,7 @@ function addTo(sum: Float64Array, vector: ArrayLike<number>, factor: number): vo
 
 describe('two sets of images', () => {
   test('are told apart by features whose numbers are those of their activations', async () => {
-    const answer = await ask('/v1/compare/images', { saes: [saes.relu], ...sets(), positions: 'all', limit: WIDTH, minFrequency: 0 })
+    const answer = await ask('/v1/compare/images', { saes: [saes.relu], ...sets(), positions: 'all', topK: WIDTH, minFrequency: 0 })
     const [found] = answer.saes
     const values = await largestActivations(saes.relu)
     expect(answer.images).toEqual({ a: 4, b: 5 })
@@ -104,7 +104,7 @@ describe('two sets of images', () => {
 
   test('the other way round are told apart by the same features', async () => {
     const { a, b } = sets()
-    const input = { saes: [saes.relu, saes.topk], limit: WIDTH, recipe: 0 }
+    const input = { saes: [saes.relu, saes.topk], topK: WIDTH, recipe: 0 }
     const [there, back] = [await ask('/v1/compare/images', { ...input, a, b }), await ask('/v1/compare/images', { ...input, a: b, b: a })]
     for (const [at, { features }] of there.saes.entries()) {
       for (const feature of features as ComparedFeature[]) {
@@ -155,7 +155,7 @@ describe('two sets of images', () => {
   })
 
   test('are items of a data set by facet, class and index, and samples of them the same again', async () => {
-    const input = { saes: [saes.relu], limit: 5 }
+    const input = { saes: [saes.relu], topK: 5 }
     const byFacet = await ask('/v1/compare/images', {
       ...input,
       a: { dataset: 'pictures', facets: { group: 'first' } },
@@ -223,7 +223,7 @@ describe('two sets of images', () => {
 
 describe('SAEs', () => {
   test('are matched, with how stable they are, and when matched features are active', async () => {
-    const answer = await ask('/v1/compare/saes', { saes: [saes.relu, saes.gated, saes.topk], images: { images }, limit: 3, full: true })
+    const answer = await ask('/v1/compare/saes', { saes: [saes.relu, saes.gated, saes.topk], images: { images }, topK: 3, full: true })
     expect(answer.pairs.map(({ a, b }: { a: string; b: string }) => [a, b])).toEqual([
       [saes.relu, saes.gated],
       [saes.relu, saes.topk],
@@ -270,7 +270,7 @@ describe('two images', () => {
   })
 
   test('differ by the features whose activations do', async () => {
-    const input = { model: clip, a: images[0], b: images[1], saes: [saes.relu], positions: 'all', limit: WIDTH }
+    const input = { model: clip, a: images[0], b: images[1], saes: [saes.relu], positions: 'all', topK: WIDTH }
     const answer = await ask('/v1/compare/pair', input)
     const values = await largestActivations(saes.relu)
     for (const { index, a, b, difference } of answer.saes[0].features) {

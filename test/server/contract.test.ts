@@ -110,6 +110,7 @@ describe('answers are of the schema that OpenAPI promises', () => {
       '/v1/jobs': '/v1/jobs',
       '/v1/jobs/{id}': `/v1/jobs/${job}`,
       '/v1/jobs/{id}/log': `/v1/jobs/${job}/log`,
+      '/v1/runs': '/v1/runs',
       '/v1/runs/{id}': `/v1/runs/${run}`,
       '/v1/runs/{id}/result': `/v1/runs/${run}/result`,
       '/v1/caches/{id}': `/v1/caches/${cache}`,
@@ -142,7 +143,13 @@ describe('answers are of the schema that OpenAPI promises', () => {
         by: ['head', 'neuron'],
         saes: [saes.relu],
       },
-      '/v1/attribution/features': { model: testModels.clip, image, target: { text: 'a' }, saes: [saes.relu], nodes: { most: 10 } },
+      '/v1/attribution/features': {
+        model: testModels.clip,
+        inputs: [{ image }],
+        target: { text: 'a' },
+        saes: [saes.relu],
+        nodes: { most: 10 },
+      },
       '/v1/steer': {
         ...{
           model: testModels.clip,

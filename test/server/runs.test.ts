@@ -29,6 +29,21 @@ afterAll(() => server.close())
 
 const edits = [{ op: 'feature-add', sae, features: [{ feature: 4, strength: 2 }] }]
 const input = (more: object = {}) => ({ model: clip, inputs: [{ image }], edits, classify: { labels: ['a cat', 'a dog'] }, ...more })
+/** Requests of the other kinds, and where they are asked. */
+async function longer(): Promise<Readonly<Record<string, { path: string; body: object }>>> {
+  const other = { base64: (await picture(9)).toString('base64') }
+  const pair = { model: clip, clean: [image], corrupted: [other], metric: { kind: 'score', target: { text: 'a cat' } } }
+  const sweep = {
+    ...{ model: clip, inputs: [{ image: other }], controlImages: [image], strengths: [-1, 2], controls: 2 },
+    ...{ directions: [{ vector: { sae, feature: 4 } }], classify: { labels: ['a cat', 'a dog'] } },
+  }
+  const senders = [{ component: 'head', layer: 0, head: 1 }]
+  return {
+    steerSweep: { path: '/v1/steer/sweep', body: sweep },
+    patching: { path: '/v1/patching', body: { ...pair, over: 'features', sae, features: [4, 5] } },
+    pathPatching: { path: '/v1/patching/paths', body: { ...pair, senders, receivers: [{ component: 'output' }] } },
+  }
+}
 const save = (kind: string, body: object) => post(server.app, '/v1/runs', { kind, input: body })
 
 describe('a saved run', () => {
@@ -49,6 +64,36 @@ describe('a saved run', () => {
     expect(result.json()[kind === 'steer' ? 'forward' : 'steer']).toBeNull()
     const npz = await get(server.app, `/v1/runs/${id}/result`, { accept: NPZ })
     expect((await readNpz(bytesSource(npz.rawPayload), 'run')).size).toBeGreaterThan(0)
+  })
+
+  test.each(['steerSweep', 'patching', 'pathPatching'])('may be of kind %s, with files in the place of pictures', async (kind) => {
+    const { path, body } = (await longer())[kind]!
+    const saved = await save(kind, body)
+    expect(saved.json()).toMatchObject({ kind, model: clip, isCurrent: true })
+    expect(JSON.stringify(saved.json().input)).not.toMatch(/base64/)
+    const { id } = saved.json()
+    const [result, direct] = [(await get(server.app, `/v1/runs/${id}/result`)).json()[kind], (await post(server.app, path, body)).json()]
+    // what was measured is of the very run
+    expect({ ...result, estimate: null }).toEqual({ ...direct, estimate: null })
+    const [npz, own] = await Promise.all([
+      get(server.app, `/v1/runs/${id}/result`, { accept: NPZ }),
+      post(server.app, path, body, { accept: NPZ }),
+    ])
+    expect(await readNpz(bytesSource(npz.rawPayload), 'run')).toEqual(await readNpz(bytesSource(own.rawPayload), 'run'))
+  })
+
+  test('names the SAEs of directions and of features', async () => {
+    for (const kind of ['steerSweep', 'patching']) {
+      expect((await save(kind, (await longer())[kind]!.body)).json().weights.saes, kind).toMatchObject([{ sae }])
+    }
+  })
+
+  test('of a sweep keeps a stored vector with its name and its place', async () => {
+    const values = Array.from({ length: 16 }, (_, at) => 1 - at / 8)
+    await post(server.app, '/v1/vectors', { id: 'ramp', model: clip, hookPoint: resid, values })
+    const { body } = (await longer()).steerSweep!
+    const { input: kept } = (await save('steerSweep', { ...body, directions: [{ vector: { id: 'ramp' } }] })).json()
+    expect(kept.directions).toEqual([{ vector: values, hookPoint: resid, label: 'ramp' }])
   })
 
   test('is the same whatever the order of its fields and however its answer is written, and another when anything else differs', async () => {
@@ -104,6 +149,57 @@ describe('a saved run', () => {
   })
 })
 
+describe('saved runs', () => {
+  const list = async (query: string) => (await get(server.app, `/v1/runs?${query}`)).json()
+
+  test('are listed by pages, newest first, and by kind and model', async () => {
+    const ids: string[] = []
+    for (const topK of [1, 2, 3]) ids.push((await save('forward', input({ topK }))).json().id)
+    ids.push((await save('steer', input({ topK: 1 }))).json().id)
+    const all = await list('limit=100')
+    expect(all.items).toHaveLength(all.totalCount)
+    expect(all.items.map(({ id }: { id: string }) => id)).toEqual(expect.arrayContaining(ids))
+    const times = all.items.map(({ createdAt }: { createdAt: string }) => createdAt)
+    expect(times).toEqual([...times].sort().reverse())
+    expect(Object.keys(all.items[0]).sort()).toEqual(['codeVersion', 'createdAt', 'id', 'isCurrent', 'kind', 'model'])
+    const pages: string[] = []
+    for (let cursor: string | null = ''; cursor !== null; ) {
+      const page = await list(`limit=2${cursor && `&cursor=${cursor}`}`)
+      pages.push(...page.items.map(({ id }: { id: string }) => id))
+      cursor = page.nextCursor
+    }
+    expect(pages).toEqual(all.items.map(({ id }: { id: string }) => id))
+    const steered = await list(`kind=steer&model=${clip}`)
+    expect(steered.totalCount).toBeGreaterThan(0)
+    expect(steered.items.every(({ kind }: { kind: string }) => kind === 'steer')).toBe(true)
+    expect(await list('model=nothing')).toMatchObject({ items: [], nextCursor: null, totalCount: 0 })
+    expect(await list('cursor=abc')).toMatchObject({ code: 'CURSOR_INVALID' })
+    expect(await list('kind=features')).toMatchObject({ code: 'INPUT_INVALID' })
+  })
+
+  test('are the same lists over GraphQL', async () => {
+    const query = `query ($after: String) { runs(first: 2, after: $after, kind: forward) { totalCount edges { cursor node { id kind isCurrent } } pageInfo { hasNextPage endCursor } } }`
+    const first = (await graphql(server.app, query, {})).data.runs
+    const next = (await graphql(server.app, query, { after: first.pageInfo.endCursor })).data.runs
+    const rest = await list('kind=forward&limit=4')
+    expect([...first.edges, ...next.edges].map(({ node }) => node.id)).toEqual(rest.items.map(({ id }: { id: string }) => id))
+    expect(first.totalCount).toBe(rest.totalCount)
+  })
+
+  test('are forgotten when they are deleted, over both doors', async () => {
+    const remove = (id: string) => server.app.inject({ method: 'DELETE', url: `/v1/runs/${id}` })
+    const saved = (await save('forward', input({ topK: 7 }))).json()
+    expect((await remove(saved.id)).json()).toEqual(saved)
+    expect((await get(server.app, `/v1/runs/${saved.id}`)).json()).toMatchObject({ code: 'RUN_UNKNOWN' })
+    expect((await remove(saved.id)).json()).toMatchObject({ code: 'RUN_UNKNOWN', status: 404 })
+    expect((await save('forward', input({ topK: 7 }))).json().id).toBe(saved.id)
+    const mutation = 'mutation ($id: ID!) { deleteRun(id: $id) { id input } }'
+    const { data } = await graphql(server.app, mutation, { id: saved.id })
+    expect(data.deleteRun).toEqual({ id: saved.id, input: saved.input })
+    expect((await get(server.app, `/v1/runs/${saved.id}/result`)).json()).toMatchObject({ code: 'RUN_UNKNOWN' })
+  })
+})
+
 describe('is refused:', () => {
   test.each<[string, string, object, string, RegExp]>([
     [
@@ -114,7 +210,7 @@ describe('is refused:', () => {
       /out of range/,
     ],
     ['a picture that is not there', 'forward', { inputs: [{ image: `sha256:${'0'.repeat(64)}` }] }, 'IMAGE_UNKNOWN', /no image/],
-    ['another kind', 'sweep', {}, 'INPUT_INVALID', /"sweep" is not one of "forward", "steer"/],
+    ['another kind', 'features', {}, 'INPUT_INVALID', /"features" is not one of "forward", "steer"/],
   ])('%s', async (_what, kind, more, code, message) => {
     const refusal = (await save(kind, input(more))).json()
     expect(refusal.code).toBe(code)
@@ -128,6 +224,16 @@ describe('is refused:', () => {
       code: 'INPUT_INVALID',
       errors: [{ path: 'edits[0].from.cache', message: expect.stringMatching(/can be kept/) }],
     })
+  })
+
+  test('a sweep in multiples of what an index has seen, and every picture of it that is not there', async () => {
+    const { body } = (await longer()).steerSweep!
+    const vector = { difference: { of: [`sha256:${'1'.repeat(64)}`], from: [image] } }
+    const refusal = await save('patching', { ...(await longer()).patching!.body, clean: [`sha256:${'0'.repeat(64)}`] })
+    expect(refusal.json()).toMatchObject({ code: 'IMAGE_UNKNOWN', errors: [{ path: 'clean[0]' }] })
+    const missing = (await save('forward', input({ edits: [{ hookPoint: resid, op: 'add', vector }] }))).json()
+    expect(missing.errors[0].path).toMatch(/^edits\[0\]\.vector/)
+    expect((await save('steerSweep', { ...body, unit: 'maxActivation' })).json().code).toMatch(/FEATURES_UNKNOWN|INPUT_INVALID/)
   })
 
   test('an id that nothing has', async () => {

@@ -1,8 +1,7 @@
 /** Making jobs, finding them, and asking them to stop or to go on. */
 
 import { randomUUID } from 'node:crypto'
-import { EngineError } from '../../engine/errors.js'
-import { decodeCursor, pageOf } from '../cursors.js'
+import { decodeTimeCursor, pageOf, timeKey } from '../cursors.js'
 import type { JobConnection, Transaction } from './connection.js'
 import type { JobCatalog, JobRecord, NewJob } from './job.js'
 import { CHANNEL, type JobRow, jobColumns, type LineRow, recordOf, settleAllCancelled, settleCancelled, tell, tellStop } from './rows.js'
@@ -47,7 +46,7 @@ export function jobCatalog(connection: JobConnection): JobCatalog {
     create: (job) => connection.transact((sql) => create(sql, job)),
 
     async list({ limit, cursor, state, kind }) {
-      const after = cursor === undefined ? undefined : afterKey(cursor)
+      const after = cursor === undefined ? undefined : decodeTimeCursor(LIST, cursor)
       return connection.ask(async (sql) => {
         const filter = sql`
           ${state === undefined ? sql`true` : sql`jobs.state = ${state}`} and ${kind === undefined ? sql`true` : sql`jobs.kind = ${kind}`}`
@@ -62,7 +61,7 @@ export function jobCatalog(connection: JobConnection): JobCatalog {
           limit,
           totalCount: counted?.count ?? 0,
           list: LIST,
-          key: (row) => [row.created_at.toISOString(), row.id],
+          key: ({ created_at: createdAt, id }) => timeKey({ createdAt, id }),
           item: recordOf,
         })
       })
@@ -126,11 +125,4 @@ async function create(sql: Transaction, job: NewJob): Promise<{ job: JobRecord; 
   await sql`insert into job_shards (job_id, stage, index) values (${id}, 'plan', 0)`
   await tell(sql, id)
   return { job: recordOf(made), isNew: true }
-}
-
-function afterKey(cursor: string): { createdAt: Date; id: string } {
-  const [time = '', id = ''] = decodeCursor(LIST, cursor, 2)
-  const createdAt = new Date(time)
-  if (Number.isNaN(createdAt.getTime())) throw new EngineError('CURSOR_INVALID', { cursor })
-  return { createdAt, id }
 }

@@ -18,8 +18,7 @@ export interface DrawnEdge {
   readonly influence: number
 }
 
-export interface AttributionDrawing {
-  readonly target: string
+export interface DrawnAttribution {
   readonly value: number
   readonly completeness: number | null
   /** From what the model computes first to what it computes last. */
@@ -41,8 +40,34 @@ interface Placed {
   readonly y: number
 }
 
-/** An SVG document; equal graphs give equal documents. */
-export function attributionDrawing({ target, value, completeness, nodes, edges }: AttributionDrawing): string {
+interface Drawn {
+  readonly width: number
+  readonly height: number
+  readonly description: string
+  readonly parts: readonly string[]
+}
+
+/** An SVG document, graphs of one target one below the other; equal graphs give equal documents. */
+export function attributionDrawing(target: string, graphs: readonly DrawnAttribution[]): string {
+  const drawn = graphs.map((graph) => drawnGraph(target, graph))
+  let top = 0
+  const stacked = drawn.map(({ height, parts }) => {
+    const group = `<g transform="translate(0 ${top})">\n${parts.join('\n')}\n</g>`
+    top += height
+    return group
+  })
+  return svgDocument(
+    {
+      width: Math.max(...drawn.map(({ width }) => width)),
+      height: top,
+      title: `What ${target} depends on`,
+      description: drawn.map(({ description }) => description).join(' '),
+    },
+    stacked,
+  )
+}
+
+function drawnGraph(target: string, { value, completeness, nodes, edges }: DrawnAttribution): Drawn {
   const rows = [...new Set(nodes.map(({ hookPoint }) => hookPoint))]
   const widest = Math.max(1, ...rows.map((row) => nodes.filter(({ hookPoint }) => hookPoint === row).length))
   const inner = Math.max(MIN_WIDTH - MARGIN.left - MARGIN.right, widest * COLUMN)
@@ -53,14 +78,11 @@ export function attributionDrawing({ target, value, completeness, nodes, edges }
   const most = Math.max(...edges.map(({ influence }) => Math.abs(influence)), 0)
   const largest = Math.max(...nodes.map(({ attribution }) => Math.abs(attribution)), 0)
   const explained = completeness === null ? '' : `; kept nodes add ${percent(completeness)} of it directly`
-  return svgDocument(
-    {
-      width,
-      height,
-      title: `What ${target} depends on`,
-      description: `${target} is ${short(value)}${explained}. ${nodes.length} nodes, ${edges.length} edges; red adds, blue takes away.`,
-    },
-    [
+  return {
+    width,
+    height,
+    description: `${target} is ${short(value)}${explained}. ${nodes.length} nodes, ${edges.length} edges; red adds, blue takes away.`,
+    parts: [
       ...rows.map((row, at) => `<text x="8" y="${rounded(rowY(at, height) + 4)}" fill="#777">${escaped(row)}</text>`),
       ...edges.toReversed().map((edge) => drawnEdge(edge, { places, top, most })),
       ...nodes.map((node, at) => drawnNode(node, places[at]!, largest)),
@@ -68,7 +90,7 @@ export function attributionDrawing({ target, value, completeness, nodes, edges }
       `<text x="${rounded(top.x)}" y="${top.y - 16}" text-anchor="middle" font-size="13">${escaped(`${clipped(target)}: ${short(value)}`)}</text>`,
       `<text x="${rounded(top.x)}" y="${top.y - 32}" text-anchor="middle" fill="#777">${escaped(explained.slice(2))}</text>`,
     ],
-  )
+  }
 }
 
 const rowY = (row: number, height: number) => height - MARGIN.bottom - row * ROW

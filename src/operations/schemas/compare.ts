@@ -86,7 +86,7 @@ const ReadPositions = described<Static<typeof Positions>>(
   Positions,
   'As in forward: `all`, `cls`, `patches`, or a list of indices. Unless given, for each SAE those that it was trained on.',
 )
-const Limit = (most: number, description: string) => Type.Integer({ minimum: 1, maximum: most, description })
+const TopK = (description: string) => Type.Integer({ minimum: 1, maximum: 1000, description })
 
 // --- sets of images
 
@@ -104,7 +104,7 @@ export const CompareImagesInputShape = Type.Object(
         description: 'Features active in a smaller share of all images, of both sets together, are not tested; 0.05 unless given.',
       }),
     ),
-    limit: Type.Optional(Limit(1000, 'How many features of each SAE, best first; 20 unless given.')),
+    topK: Type.Optional(TopK('How many features of each SAE, best first; 20 unless given.')),
     recipe: Type.Optional(
       Type.Integer({
         minimum: 0,
@@ -237,7 +237,7 @@ export const CompareSaesInputShape = Type.Object(
       described<ImageSetInput>(ImageSet, 'On which the activations of matched features are correlated; not unless given.'),
     ),
     pooling: Type.Optional(PoolingShape),
-    limit: Type.Optional(Limit(1000, 'How many matched pairs to list; 20 unless given.')),
+    topK: Type.Optional(TopK('How many matched pairs to list; 20 unless given.')),
     order: Type.Optional(Type.Enum(['best', 'worst'], { title: 'MatchOrder', description: 'By cosine; `best` unless given.' })),
     full: Type.Optional(Type.Boolean({ description: 'Whether to answer the matches of all features; false unless given.' })),
     encoding: Type.Optional(Encoding),
@@ -330,7 +330,7 @@ export const CompareImagePairInputShape = Type.Object(
     saes: Type.Optional(described<string[]>({ ...Saes, minItems: 1 }, 'Of this model, whose features are compared.')),
     positions: Type.Optional(ReadPositions),
     pooling: Type.Optional(PoolingShape),
-    limit: Type.Optional(Limit(1000, 'How many features of each SAE, the largest differences first; 20 unless given.')),
+    topK: Type.Optional(TopK('How many features of each SAE, the largest differences first; 20 unless given.')),
     examples: Type.Optional(ExampleCount),
   },
   { title: 'CompareImagePairInput', additionalProperties: false },

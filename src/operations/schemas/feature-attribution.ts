@@ -1,8 +1,8 @@
 /** Feature attribution, as clients ask for it and read it. */
 
-import { Type } from 'typebox'
+import { type Static, Type } from 'typebox'
 import { fixedLimits } from '../limits.js'
-import { ImageInput } from './image.js'
+import { ImageInputs } from './image.js'
 import { ModelId } from './model.js'
 import { SaeId } from './sae.js'
 import { TargetShape } from './target.js'
@@ -27,7 +27,12 @@ export const attributionDefaults = { nodes: { most: 60, share: 0.8 }, edges: { m
 export const FeatureAttributionInputShape = Type.Object(
   {
     model: ModelId,
-    image: ImageInput,
+    inputs: Type.Unsafe<Static<typeof ImageInputs>>({
+      ...ImageInputs,
+      maxItems: fixedLimits.attributedInputs,
+      'x-limit': 'attributedInputs',
+      description: 'Pictures, each with a graph of its own.',
+    }),
     target: Type.Optional(TargetShape),
     feature: Type.Optional(
       Type.Object(
@@ -106,10 +111,8 @@ const EdgeShape = Type.Object(
   { title: 'FeatureAttributionEdge', additionalProperties: false },
 )
 
-export const FeatureAttributionShape = Type.Object(
+const GraphShape = Type.Object(
   {
-    model: ModelId,
-    target: Type.String({ description: 'Its name.' }),
     value: Type.Number({ description: "What is attributed: a score; of a feature its pre-activation without the encoder's bias." }),
     inputs: InputsShape,
     completeness: orNull(Type.Number(), 'The share of `value` that the kept nodes add to it directly. Null where it is 0.'),
@@ -135,6 +138,15 @@ export const FeatureAttributionShape = Type.Object(
     ),
     nodes: Type.Array(NodeShape, { description: 'In the order in which the model computes them.' }),
     edges: Type.Array(EdgeShape, { description: 'By the size of their influence, the largest first.' }),
+  },
+  { title: 'FeatureAttributionGraph', additionalProperties: false },
+)
+
+export const FeatureAttributionShape = Type.Object(
+  {
+    model: ModelId,
+    target: Type.String({ description: 'Its name.' }),
+    graphs: Type.Array(GraphShape, { description: 'One for each input.' }),
   },
   { title: 'FeatureAttribution', additionalProperties: false },
 )

@@ -67,7 +67,7 @@ export const HeadCompositionInputShape = Type.Object(
     model: ModelId,
     from: Type.Optional(Layers('Blocks whose heads write; all unless given.')),
     to: Type.Optional(Layers('Blocks whose heads read; all unless given.')),
-    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, description: 'How many pairs to list; 20 unless given.' })),
+    topK: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, description: 'How many pairs to list; 20 unless given.' })),
     encoding: Type.Optional(Encoding),
   },
   { title: 'HeadCompositionInput', additionalProperties: false },
