@@ -8,6 +8,8 @@ export interface AnalysisCost {
   readonly rows: number
   /** Whether gradients are taken: then every value of a run is kept. */
   readonly gradients?: boolean
+  /** Values as large as the residual stream that are held of every block: of all inputs that they are of, together. */
+  readonly kept?: number
   /** Bytes of the answer and of whatever else is held. */
   readonly bytes: number
 }

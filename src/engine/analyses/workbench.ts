@@ -44,6 +44,11 @@ export interface Workbench {
    * equal graphs: a key names everything that the graph depends on but the model and the configurations of the SAEs. All outputs of the graph are fetched.
    */
   ready(key: string, build: () => Graph): Promise<Ready>
+  /**
+   * To be asked for between pieces of work that no program does, a tenth of a second or so each: before every run of a program it is asked for anyway.
+   * @throws CANCELLED when nobody waits for the answer any more
+   */
+  stillWanted(): Promise<void>
   /** A copy of a weight of the model, or of an SAE, by the name that graphs know it by. @throws VALUE_UNKNOWN */
   weight(name: string): Promise<Tensor<'float32'>>
 }
@@ -54,12 +59,20 @@ export interface WorkbenchParts {
   readonly saes: readonly AttachedWeights[]
   /** Of this model. */
   readonly programs: ProgramShelf
+  /** Aborts when nobody waits for the answer any more. */
+  readonly signal?: AbortSignal | undefined
 }
 
-export function openWorkbench({ backend, model, saes, programs }: WorkbenchParts): Workbench {
+export function openWorkbench({ backend, model, saes, programs, signal }: WorkbenchParts): Workbench {
   const parts = saes.map(({ weights }, index) => ({ prefix: saePrefix(index), weights }))
   const weights = saes.length === 0 ? model.weights : backend.combine([{ prefix: '', weights: model.weights }, ...parts])
   const configs = JSON.stringify(saes.map(({ config }) => config))
+  const stillWanted = async () => {
+    if (!signal) return
+    // the message that calls the work off is read between turns of the event loop, which a backend need not take
+    await new Promise((resolve) => setImmediate(resolve))
+    signal.throwIfAborted()
+  }
   return {
     model,
     saes,
@@ -67,9 +80,13 @@ export function openWorkbench({ backend, model, saes, programs }: WorkbenchParts
       const { program, inputs: fed, outputs } = await programs.get(`${key} ${configs}`, build)
       return {
         inputs: fed,
-        run: async (inputs) => (await program.run({ inputs, weights, fetch: outputs })) as Record<string, Tensor<'float32'>>,
+        async run(inputs) {
+          await stillWanted()
+          return (await program.run({ inputs, weights, fetch: outputs })) as Record<string, Tensor<'float32'>>
+        },
       }
     },
+    stillWanted,
     async weight(name) {
       return (await weights.read([name]))[name] as Tensor<'float32'>
     },

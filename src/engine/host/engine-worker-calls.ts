@@ -144,7 +144,8 @@ export interface EngineWorker {
   drop(program: string): Promise<void>
   /** A member that cannot be run has an error in its place; the others are run. */
   run(batch: Batch): Promise<BatchResult>
-  analyse<Name extends AnalysisName>(call: AnalysisCall<Name>): Promise<AnalysisOutput<Name>>
+  /** @param signal  aborts when nobody waits for the answer any more @throws CANCELLED then, soon */
+  analyse<Name extends AnalysisName>(call: AnalysisCall<Name>, signal?: AbortSignal): Promise<AnalysisOutput<Name>>
   /** Without its weights, whose places it names. @throws what `plan` throws, and MODEL_UNSUPPORTED beyond what one file holds */
   exportGraph(call: ExportCall): Promise<OnnxFile>
   /** Copies, in order. @throws VALUE_UNKNOWN */

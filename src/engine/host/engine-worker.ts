@@ -34,7 +34,7 @@ answerCalls<EngineWorker>(threadPort(), {
   compile: async (program) => engine().compile(program),
   drop: async (program) => engine().drop(program),
   run: async (batch) => engine().run(batch),
-  analyse: async (call) => engine().analyse(call),
+  analyse: async (call, signal?: AbortSignal) => engine().analyse(call, signal),
   exportGraph: async (call) => engine().exportGraph(call),
   readWeights: async (call) => engine().readWeights(call),
   decoderRows: async (sae, latents) => engine().decoderRows(sae, latents),

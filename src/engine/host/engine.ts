@@ -12,7 +12,6 @@ import { deviceFailure } from '../backends/device-failures.js'
 import { EngineError, invariant } from '../errors.js'
 import type { Graph } from '../graph/graph.js'
 import type { OnnxFile } from '../graph/to-onnx.js'
-import { nPositions } from '../hook-points.js'
 import { type BuildTower, builtTowers } from '../interventions/built-towers.js'
 import { describeModel, type LoadedTower, loadModel } from '../models/load.js'
 import type { ModelDescription, TowerDescription, TowerName, VisionConfig } from '../models/model.js'
@@ -34,7 +33,7 @@ import {
   type WeightsCall,
 } from './engine-worker-calls.js'
 import { exportGraph } from './export-graph.js'
-import { activationBytes, footprint } from './footprint.js'
+import { footprint, rowSize } from './footprint.js'
 import type { ModelSource, SaeSource } from './host.js'
 import { type PlannedGraph, type PlannedStructure, planStructure } from './planned-structure.js'
 import { toWire } from './remote.js'
@@ -98,7 +97,7 @@ export class Engine implements Omit<EngineWorker, 'start'> {
     const shelf = new ProgramShelf(this.#backend)
     this.#models.set(key, { description, towers: { vision, ...(text && { text }) }, tokenizer, structures: new Map(), shelf })
     const { graph, types } = vision.builtWith(new Set())
-    const row = { bytes: activationBytes(graph, types), tokens: nPositions(description.vision.config) }
+    const row = rowSize(graph, types, description.vision.config as VisionConfig)
     return { bytes: vision.weights.bytes + (text?.weights.bytes ?? 0), row }
   }
 
@@ -171,7 +170,10 @@ export class Engine implements Omit<EngineWorker, 'start'> {
     return { outcomes, runMs: performance.now() - start }
   }
 
-  async analyse<Name extends AnalysisName>({ name, model: key, saes, input }: AnalysisCall<Name>): Promise<AnalysisOutput<Name>> {
+  async analyse<Name extends AnalysisName>(
+    { name, model: key, saes, input }: AnalysisCall<Name>,
+    signal?: AbortSignal,
+  ): Promise<AnalysisOutput<Name>> {
     const { description, towers, shelf } = this.#model(key)
     const { config, builtWith, weights } = towers.vision!
     const bench = openWorkbench({
@@ -179,6 +181,7 @@ export class Engine implements Omit<EngineWorker, 'start'> {
       model: { key, description, config: config as VisionConfig, build: builtWith, weights },
       saes: saes.map((sae) => ({ key: sae, ...this.#sae(sae) })),
       programs: shelf,
+      signal,
     })
     const analysis = analyses[name] as Analysis<typeof input, AnalysisOutput<Name>>
     return analysis.run(bench, input).catch((error: unknown) => {

@@ -4,7 +4,10 @@
 
 import type { Dim, Graph, ValueType } from '../graph/graph.js'
 import { inferTypes, type Types } from '../graph/infer.js'
+import { nPositions } from '../hook-points.js'
+import type { VisionConfig } from '../models/model.js'
 import { bytesPerElement } from '../tensor.js'
+import type { RowSize } from './analysis-bytes.js'
 
 export interface Footprint {
   /** Of what is handed back. */
@@ -40,9 +43,19 @@ export function footprint(graph: Graph, types: Types = inferTypes(graph), length
   return { outputBytesPerRow: [...outputs].reduce((sum, output) => sum + bytes(output), 0), workingBytesPerRow: most }
 }
 
-/** What all values of a graph take for one row, whether they are alive at once or not. */
-export function activationBytes(graph: Graph, types: Types): number {
-  return graph.nodes.reduce((sum, { outputs }) => sum + outputs.reduce((own, output) => own + bytesAtOneRow(types.get(output)!, {}), 0), 0)
+/** What the vision tower of a model takes for each input, by its plain graph. */
+export function rowSize(graph: Graph, types: Types, config: VisionConfig): RowSize {
+  const { outputBytesPerRow, workingBytesPerRow } = footprint(graph, types)
+  const tokens = nPositions(config)
+  return {
+    bytes: graph.nodes.reduce(
+      (sum, { outputs }) => sum + outputs.reduce((own, output) => own + bytesAtOneRow(types.get(output)!, {}), 0),
+      0,
+    ),
+    aliveBytes: workingBytesPerRow + outputBytesPerRow,
+    streamBytes: bytesPerElement.float32 * config.nLayers * tokens * config.dModel,
+    tokens,
+  }
 }
 
 type Lengths = Readonly<Record<string, number>>

@@ -54,14 +54,14 @@ export class ImagePool {
   prepare(bytes: Uint8Array, how: Preprocessing, signal?: AbortSignal): Promise<Tensor<'float32'>> {
     return this.#submit((remote) => {
       const own = ownBytes(bytes)
-      return remote.call('prepare', [own, how, this.#options.limits], [own.buffer])
+      return remote.call('prepare', [own, how, this.#options.limits], { transfer: [own.buffer] })
     }, signal)
   }
 
   inspect(bytes: Uint8Array, signal?: AbortSignal): Promise<ImageInfo> {
     return this.#submit((remote) => {
       const own = ownBytes(bytes)
-      return remote.call('inspect', [own, this.#options.limits], [own.buffer])
+      return remote.call('inspect', [own, this.#options.limits], { transfer: [own.buffer] })
     }, signal)
   }
 
@@ -69,7 +69,7 @@ export class ImagePool {
   draw(drawing: Drawing, signal?: AbortSignal): Promise<Uint8Array> {
     return this.#submit((remote) => {
       const own = withOwnFiles(drawing)
-      return remote.call('draw', [own, this.#options.limits], [...buffersOf(own)])
+      return remote.call('draw', [own, this.#options.limits], { transfer: [...buffersOf(own)] })
     }, signal)
   }
 

@@ -1,9 +1,11 @@
 /**
  * Calls over a channel: a method's name and arguments go there, its result or its error comes back. Errors of the engine keep their code,
- * details and problems; buffers of a result move without a copy.
+ * details and problems; buffers of a result move without a copy. A call can be called off: the method is told by its signal, and answers when
+ * it has come to an end, so that whoever waits for the worker knows when it is free.
  */
 
 import { EngineError, type ErrorCode, type Problem } from '../errors.js'
+import { onCancel } from './cancellation.js'
 import type { Channel, Port } from './channel.js'
 
 interface Call {
@@ -12,13 +14,18 @@ interface Call {
   readonly args: readonly unknown[]
 }
 
+/** The caller of a call has given up. */
+interface Cancellation {
+  readonly cancel: number
+}
+
 type Reply = { readonly id: number; readonly result: unknown } | { readonly id: number; readonly error: WireError }
 
 type WireError =
   | { readonly code: ErrorCode; readonly details: unknown; readonly problems: readonly Problem[] }
   | { readonly message: string; readonly stack: string | undefined }
 
-/** The methods a worker answers; arguments and results are structured-cloneable. */
+/** The methods a worker answers; arguments and results are structured-cloneable. After its arguments a method is given a signal. */
 // biome-ignore lint/suspicious/noExplicitAny: a method's parameters are checked where it is called by its name
 export type Methods<T> = { readonly [name in keyof T]: (...args: any[]) => Promise<unknown> }
 
@@ -26,7 +33,7 @@ export class Remote<T extends Methods<T>> {
   readonly #channel: Channel
   readonly #onEnd: (reason: string) => void
   readonly #isFatal: (error: Error) => boolean
-  readonly #pending = new Map<number, { resolve(result: unknown): void; reject(error: Error): void }>()
+  readonly #pending = new Map<number, { resolve(result: unknown): void; reject(error: Error): void; forget(): void }>()
   #nextId = 0
   #death: EngineError<'WORKER_DIED'> | undefined
 
@@ -46,13 +53,14 @@ export class Remote<T extends Methods<T>> {
   call<M extends keyof T & string>(
     method: M,
     args: Parameters<T[M]>,
-    transfer: readonly ArrayBuffer[] = [],
+    { transfer = [], signal }: { readonly transfer?: readonly ArrayBuffer[]; readonly signal?: AbortSignal | undefined } = {},
   ): Promise<Awaited<ReturnType<T[M]>>> {
     return new Promise((resolve, reject) => {
       if (this.#death !== undefined) throw this.#death
       const id = this.#nextId++
       this.#channel.send({ id, method, args } satisfies Call, transfer)
-      this.#pending.set(id, { resolve: resolve as (result: unknown) => void, reject })
+      const forget = onCancel(signal, () => this.#channel.send({ cancel: id } satisfies Cancellation))
+      this.#pending.set(id, { resolve: resolve as (result: unknown) => void, reject, forget })
     })
   }
 
@@ -67,6 +75,7 @@ export class Remote<T extends Methods<T>> {
   #settle(reply: Reply): void {
     const call = this.#pending.get(reply.id)
     this.#pending.delete(reply.id)
+    call?.forget()
     if (!('error' in reply)) {
       call?.resolve(reply.result)
       return
@@ -83,19 +92,31 @@ export class Remote<T extends Methods<T>> {
     if (this.#death !== undefined) return
     this.#death = new EngineError('WORKER_DIED', { reason })
     this.#onEnd(reason)
-    for (const { reject } of this.#pending.values()) reject(this.#death)
+    for (const { reject, forget } of this.#pending.values()) {
+      forget()
+      reject(this.#death)
+    }
     this.#pending.clear()
   }
 }
 
 /** Answers calls with `methods`. A result's buffers are given away: a method must not keep using what it returns. */
 export function answerCalls<T extends Methods<T>>(port: Port, methods: T): void {
+  const running = new Map<number, AbortController>()
   port.receive((message) => {
+    if ('cancel' in (message as Call | Cancellation)) {
+      running.get((message as Cancellation).cancel)?.abort(new EngineError('CANCELLED', { why: 'the caller gave up' }))
+      return
+    }
     const { id, method, args } = message as Call
-    methods[method as keyof T](...args).then(
-      (result) => port.send({ id, result } satisfies Reply, [...buffersOf(result)]),
-      (error: unknown) => port.send({ id, error: toWire(error) } satisfies Reply),
-    )
+    const controller = new AbortController()
+    running.set(id, controller)
+    methods[method as keyof T](...args, controller.signal)
+      .finally(() => running.delete(id))
+      .then(
+        (result) => port.send({ id, result } satisfies Reply, [...buffersOf(result)]),
+        (error: unknown) => port.send({ id, error: toWire(error) } satisfies Reply),
+      )
   })
 }
 

@@ -174,7 +174,7 @@ export class RunDispatcher {
     const cost = (analyses[name] as Analysis<AnalysisInput<Name>, unknown>).cost(input)
     const bytes = (configs: readonly SaeConfig[]) => analysisBytes(cost, { row: this.#options.memory.rowSize(model.key), configs })
     const read = (worker: Remote<EngineWorker>) =>
-      worker.call('analyse', [{ name, model: model.key, saes: saes.map(({ key }) => key), input } as AnalysisCall]) as Promise<
+      worker.call('analyse', [{ name, model: model.key, saes: saes.map(({ key }) => key), input } as AnalysisCall], { signal }) as Promise<
         AnalysisOutput<Name>
       >
     return this.#byItself({ model, saes, what: `The analysis "${name}"`, bytes, read }, signal)

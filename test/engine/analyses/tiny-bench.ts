@@ -24,11 +24,12 @@ export interface TinyParts {
   readonly tower?: TinyTower
   readonly logitScale?: number
   readonly saes?: readonly { readonly config: SaeConfig; readonly weights: Readonly<Record<string, Tensor>> }[]
+  readonly signal?: AbortSignal
 }
 
 export async function tinyBench(
   backend: Backend,
-  { tower = visionTower(), logitScale = 10, saes = [] }: TinyParts = {},
+  { tower = visionTower(), logitScale = 10, saes = [], signal }: TinyParts = {},
 ): Promise<TinyBench> {
   let compiled = 0
   const counting: Backend = {
@@ -58,6 +59,7 @@ export async function tinyBench(
     model: { key: 'tiny', description, config, build, weights },
     saes: attached,
     programs,
+    signal,
   })
   return {
     bench,

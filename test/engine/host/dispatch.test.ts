@@ -123,6 +123,19 @@ describe('the queue', () => {
     expect(values(await host.run(fakeRun('a', [5])))).toEqual([10])
   })
 
+  test('calls off an analysis that nobody waits for, so that the next run begins', async () => {
+    const { host, engine } = await fakeHost({ memoryBytes: 1_000_000 })
+    const caller = new AbortController()
+    engine.analysisGate = deferred<void>().promise // it would never end by itself
+    const model = { key: 'a', folder: '/a', processing: [] }
+    const given = host.analyse('matchDecoders', { model, input: { width: 4 } }, caller.signal)
+    await engine.reaches('analyse matchDecoders')
+    const next = host.run(fakeRun('a', [5]))
+    caller.abort()
+    await expect(given).rejects.toThrow(code('CANCELLED'))
+    expect(values(await next)).toEqual([10])
+  })
+
   test('refuses a caller who had given up before', async () => {
     const { host } = await fakeHost()
     await expect(host.run(fakeRun('a', [1]), AbortSignal.abort())).rejects.toThrow(code('CANCELLED'))

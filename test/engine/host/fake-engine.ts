@@ -35,6 +35,8 @@ export class FakeEngine implements EngineWorker {
   runMs = 1
   /** Runs wait for this. */
   gate: Promise<void> = Promise.resolve()
+  /** Analyses wait for this, or until they are called off. */
+  analysisGate: Promise<void> = Promise.resolve()
   #loaded = new Set<string>()
   #structures = new Map<string, Structure>()
   #compiled = new Set<string>()
@@ -75,7 +77,7 @@ export class FakeEngine implements EngineWorker {
   async load(source: ModelSource) {
     this.#write(`load ${source.key}`)
     this.#loaded.add(source.key)
-    return { bytes: this.#bytesOf(source.key), row: { bytes: 4, tokens: 1 } }
+    return { bytes: this.#bytesOf(source.key), row: { bytes: 4, aliveBytes: 4, streamBytes: 4, tokens: 1 } }
   }
 
   async unload(model: string) {
@@ -135,10 +137,16 @@ export class FakeEngine implements EngineWorker {
     return embeddings
   }
 
-  async analyse<Name extends AnalysisName>({ name, model, saes, input }: AnalysisCall<Name>): Promise<AnalysisOutput<Name>> {
+  async analyse<Name extends AnalysisName>(
+    { name, model, saes, input }: AnalysisCall<Name>,
+    signal?: AbortSignal,
+  ): Promise<AnalysisOutput<Name>> {
     this.#must(this.#loaded, model)
     for (const sae of saes) this.#must(this.#loaded, `sae ${sae}`)
     this.#write(`analyse ${name}`)
+    const calledOff = deferred<never>()
+    signal?.addEventListener('abort', () => calledOff.reject(signal.reason as Error))
+    await Promise.race([this.analysisGate, calledOff.promise])
     return input as AnalysisOutput<Name>
   }
 

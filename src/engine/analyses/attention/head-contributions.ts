@@ -48,12 +48,15 @@ export interface HeadContributions {
 }
 
 const ROWS_PER_RUN = 32
+/** What each block writes, and the values of its heads, until they are read. */
+const KEPT = 4
 const outputs = ['pre', 'heads', 'attnBias', 'mlp', 'embed', 'bias'] as const
 
 export const headContributions: Analysis<HeadContributionsInput, HeadContributions> = {
   cost({ pixels, nWeights }) {
     const batch = pixels.shape[0]!
-    return { rows: Math.min(batch, ROWS_PER_RUN), bytes: 4 * nWeights * 3 * batch }
+    const rows = Math.min(batch, ROWS_PER_RUN)
+    return { rows, kept: KEPT * rows, bytes: 4 * nWeights * 3 * batch }
   },
 
   async run({ model, saes, ready }, { pixels, latent, position }) {

@@ -46,9 +46,15 @@ const outputs = ['pattern', 'entropy', 'largest', 'energy'] as const
 /** Least logarithm: of a weight of 0, whose own share of the entropy is 0. */
 const SMALLEST = 1e-37
 
+const ROWS_PER_RUN = 32
+/** Copies of a pattern that are alive at once. */
+const PATTERNS = 2
+
 export const headSums: Analysis<HeadSumsInput, HeadSums> = {
   cost({ pixels, nWeights }) {
-    return { rows: Math.min(pixels.shape[0]!, 32), bytes: nWeights * (8 + 4 * 4) }
+    const rows = Math.min(pixels.shape[0]!, ROWS_PER_RUN)
+    // Patterns of all layers until the last; of one layer what is made of them; the sums.
+    return { rows, bytes: nWeights * (4 * PATTERNS * rows + 8 + 4) }
   },
 
   async run(bench, { pixels, layers, edits = [] }) {
@@ -65,7 +71,7 @@ export const headSums: Analysis<HeadSumsInput, HeadSums> = {
       largest: new Float64Array(nHeads * n),
       energy: new Float64Array(nHeads),
     }
-    for (const portion of run.portions(pixels, 32)) {
+    for (const portion of run.portions(pixels, ROWS_PER_RUN)) {
       const values = await program.run(portion)
       const part = Object.fromEntries(outputs.map((name) => [name, values[`heads.${name}`]!.data]))
       sums = addHeadSums(sums, { nImages: portion.pixels.shape[0]!, layers, ...part } as unknown as HeadSums)

@@ -82,13 +82,15 @@ export interface DirectAttribution {
 /** Numbers that runs hold at once beside the model's own. */
 const NUMBERS_PER_RUN = 2 ** 25
 const MOST_ROWS_WITH_SAES = 8
+/** What each block writes and what heads write it of, until it is read. */
+const KEPT = 6
 
 export const directLogitAttribution: Analysis<DirectAttributionInput, DirectAttribution> = {
   cost({ pixels, ...input }) {
     const batch = pixels.shape[0]!
     const { numbers } = input
     const rows = Math.min(batch, rowsPerRun(input))
-    return { rows, bytes: 4 * numbers * (2 * rows + batch) }
+    return { rows, kept: KEPT * rows, bytes: 4 * numbers * (2 * rows + batch) }
   },
 
   async run(bench, input) {

@@ -42,18 +42,21 @@ export interface SeparateFeaturesOutput {
 }
 
 const DISCOVERY = 0.05
+/** Tested without a pause. */
+const LATENTS_AT_ONCE = 1024
 
 export const separateFeatures: Analysis<SeparateFeaturesInput, SeparateFeaturesOutput> = {
   // by latent as well as by image
   cost: ({ a, b, nLatents }) => ({ rows: 0, bytes: 40 * (a.latents.length + b.latents.length) + 24 * nLatents }),
 
-  async run(_, { a, b, nLatents, pooling, minFrequency, limit }) {
+  async run(bench, { a, b, nLatents, pooling, minFrequency, limit }) {
     const [ofA, ofB] = [byLatent(a, { nLatents, pooling }), byLatent(b, { nLatents, pooling })]
     const [nA, nB] = [nRowsOf(a), nRowsOf(b)]
     const rankTest = rankTests()
     const tested: { readonly latent: number; readonly found: Separation }[] = []
     let nActive = 0
     for (let latent = 0; latent < nLatents; latent++) {
+      if (latent % LATENTS_AT_ONCE === 0) await bench.stillWanted()
       const values = { a: ofA.values(latent), b: ofB.values(latent) }
       const active = values.a.length + values.b.length
       if (active > 0) nActive++

@@ -45,6 +45,8 @@ export interface LensLabels {
 
 /** Of one run: logits, 64 MB of them, and images. */
 const [LOGITS_PER_RUN, ROWS_PER_RUN] = [2 ** 24, 32]
+/** The stream as it is read, put together, normed. */
+const KEPT = 4
 /** Counts of labels and of the most probable classes are rounded up to one of these, so that a few programs serve all. */
 const [LABEL_COUNTS, TOP_COUNTS] = [
   [64, 256, 1024, 2048],
@@ -54,11 +56,12 @@ const [LABEL_COUNTS, TOP_COUNTS] = [
 const NO_LABEL = -1e30
 
 export const logitLens: Analysis<LogitLensInput, LogitLensOutput> = {
-  cost({ pixels, nLogits, withLogits }) {
+  cost({ pixels, hookPoints, nLogits, withLogits }) {
     const batch = pixels.shape[0]!
     const rows = rowsPerRun(batch, nLogits)
+    const perBlock = new Set(hookPoints.map((name) => name.slice(name.lastIndexOf('.')))).size
     // logits, their exponentials and two passing values; the answer
-    return { rows, bytes: 4 * nLogits * (4 * rows + (withLogits ? 2 * batch : 0)) }
+    return { rows, kept: KEPT * perBlock * rows, bytes: 4 * nLogits * (4 * rows + (withLogits ? 2 * batch : 0)) }
   },
 
   async run(bench, input) {

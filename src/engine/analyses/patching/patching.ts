@@ -7,8 +7,9 @@
 import { EngineError } from '../../errors.js'
 import type { Tensor } from '../../tensor.js'
 import type { Analysis } from '../analysis.js'
+import { MOST_ROWS } from '../shared-prefix.js'
 import type { GridAxis, GridSpec } from './grid.js'
-import { attribution, integratedGradients, patched } from './methods.js'
+import { attribution, GRADIENT_ROWS, integratedGradients, patched } from './methods.js'
 import type { Metric } from './metric.js'
 import { openPatching } from './open-patching.js'
 import type { Pairs } from './trials.js'
@@ -51,18 +52,24 @@ export interface Completeness {
 
 export const DEFAULT_STEPS = 16
 
-/** What all values of a run take, freed as they are on the way, is held for this many of its rows at the most; with gradients they are all kept. */
-const ROWS_AT_ONCE = 8
+/** Beside what is put in: of each block at most these values, from which its runs go on. */
+const STATES = 2
+/** Outputs of several runs are there twice while they are put together. */
+const JOINED = 2
 
 export const patching: Analysis<PatchingInput, PatchingOutput> = {
   cost({ clean, corrupted, source, methods, grid }) {
-    const pictures = clean.shape[0]! + (corrupted?.shape[0] ?? 0) + (source.kind === 'other' ? 0 : source.pixels.shape[0]!)
-    const pixels =
-      clean.data.byteLength * (1 + Number(corrupted !== undefined)) + (source.kind === 'other' ? 0 : source.pixels.data.byteLength)
-    const cells = grid.over === 'features' ? grid.features.length : 1
-    // What is kept of each picture is some of the values of its run.
-    const rows = ROWS_AT_ONCE + pictures
-    return { rows, gradients: methods.some((method) => method !== 'patching'), bytes: pixels + 4 * cells * pictures }
+    const pictures = [clean, ...(corrupted ? [corrupted] : []), ...(source.kind === 'other' ? [] : [source.pixels])]
+    const nPictures = pictures.reduce((sum, { shape }) => sum + shape[0]!, 0)
+    const gradients = methods.some((method) => method !== 'patching')
+    const valuesPutIn = 'components' in grid ? grid.components.length : 1
+    const nAnswers = nPictures * (grid.over === 'features' ? grid.features.length : 1)
+    return {
+      rows: gradients ? GRADIENT_ROWS : MOST_ROWS,
+      gradients,
+      kept: JOINED * nPictures * (valuesPutIn + STATES),
+      bytes: pictures.reduce((sum, { data }) => sum + data.byteLength, 0) + 4 * nAnswers,
+    }
   },
 
   async run(bench, input) {

@@ -37,16 +37,19 @@ export interface PathPatchingOutput {
   readonly values: Tensor<'float32'>
 }
 
-/** What all values of a run take, freed as they are on the way, is held for this many of its rows at the most. */
-const ROWS_AT_ONCE = 8
+/** What each block writes: heads, an MLP. There twice while portions are put together. */
+const KEPT = 2 * 2
 
 export const pathPatching: Analysis<PathPatchingInput, PathPatchingOutput> = {
   cost({ clean, corrupted, source, senders, receivers }) {
     const set = source.kind === 'other' ? undefined : source.pixels
-    const pictures = clean.shape[0]! + (corrupted?.shape[0] ?? 0) + (set?.shape[0] ?? 0)
+    const nPairs = clean.shape[0]!
+    const pictures = nPairs + (corrupted?.shape[0] ?? 0) + (set?.shape[0] ?? 0)
     const pixels = clean.data.byteLength + (corrupted?.data.byteLength ?? 0) + (set?.data.byteLength ?? 0)
-    // Everything that is written is kept of each picture, and what receivers read of each sender.
-    return { rows: ROWS_AT_ONCE + pictures, bytes: pixels + 4 * clean.shape[0]! * senders.length * receivers.length }
+    const nTrials = nPairs * (source.kind === 'resample' ? source.draws : 1)
+    // What comes before the senders is run of all pairs at once.
+    const rows = Math.max(nPairs, Math.min(MOST_ROWS, senders.length * nTrials))
+    return { rows, kept: KEPT * pictures, bytes: pixels + 4 * nPairs * senders.length * receivers.length }
   },
 
   async run(bench, input) {

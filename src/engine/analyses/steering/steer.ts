@@ -23,17 +23,18 @@ import { controlDirection, controlRows, editedHookPoints, lengthBefore, type Ste
 import { relativeTo, vectorChanges } from './vector-changes.js'
 
 /** With latents of an SAE for each of their tokens, fewer rows run at once. */
-const ROWS_WITH_SAES = 8
-/** What all values of a run take, freed as they are on the way, is held for this many of its rows at the most. */
-const ROWS_AT_ONCE = 8
+const rowsAtOnce = (withSaes: boolean) => (withSaes ? 8 : MOST_ROWS)
+/** What is read of both runs of a picture, as runs give it, put together, and by kind of run. */
+const COPIES = 3
 
 export const steer: Analysis<SteerInput, SteerOutput> = {
-  cost({ pixels, readBytes, answers, controls }) {
+  cost({ pixels, edits, readBytes, answers, controls }) {
     const nImages = pixels.shape[0]!
     const nAnswers = answers === undefined || answers === 'classes' ? 0 : answers.embeddings.shape[0]!
     return {
-      rows: Math.min(ROWS_AT_ONCE, nImages * (2 + (controls?.n ?? 0))),
-      bytes: nImages * (2 * readBytes + 8 * nAnswers + 4 * (controls?.n ?? 0)),
+      // What comes before the edits is run of all pictures at once.
+      rows: Math.max(nImages, Math.min(rowsAtOnce(edits.some((edit) => 'sae' in edit)), nImages * (2 + (controls?.n ?? 0)))),
+      bytes: nImages * (2 * COPIES * readBytes + 8 * nAnswers + 4 * (controls?.n ?? 0)),
     }
   },
 
@@ -99,7 +100,7 @@ async function openRunner(bench: Workbench, { pixels, edits }: SteerInput, read:
   const begun = await start.begin({ pixels })
   const feeds = editInputs(edits, built.tower, pixels.shape[0]!)
   const places = editedHookPoints(edits, built.tower.hookPoints)
-  const most = saes.length > 0 ? ROWS_WITH_SAES : MOST_ROWS
+  const most = rowsAtOnce(saes.length > 0)
   return {
     built,
     run(variants) {

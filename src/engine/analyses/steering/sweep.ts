@@ -17,8 +17,6 @@ import type { SweepInput, SweepLine, SweepOutput, SweepPlace } from './sweep-con
 import { doseInputs, doseShapes, readOutput, scoresGraph, scoresNames, sweepGraph } from './sweep-graph.js'
 import { type RowAnswers, SweptTable } from './swept-table.js'
 
-/** What all values of a run take, freed as they are on the way, is held for this many of its rows at the most. */
-const ROWS_AT_ONCE = 8
 const BYTES_PER_NUMBER = 4
 
 export const sweep: Analysis<SweepInput, SweepOutput> = {
@@ -27,7 +25,8 @@ export const sweep: Analysis<SweepInput, SweepOutput> = {
     const ofDirections = directions.reduce((sum, { vector }) => sum + vector.length, 0)
     const ofTargets = (targets.length + (Array.isArray(answers) ? answers.length : 0)) * (targets[0]?.direction.length ?? 0)
     const numbers = pixels.data.length + ofDirections + ofTargets + nPoints * (2 * targets.length + 2)
-    return { rows: Math.min(ROWS_AT_ONCE, nPoints), bytes: numbers * BYTES_PER_NUMBER }
+    // What comes before the hook point is run of all pictures at once.
+    return { rows: Math.max(pixels.shape[0]!, Math.min(MOST_ROWS, nPoints)), bytes: numbers * BYTES_PER_NUMBER }
   },
 
   async run(bench, input) {

@@ -58,6 +58,7 @@ export const headComposition: Analysis<HeadCompositionInput, HeadCompositionOutp
     const writers = new Map<number, Tensor<'float32'>>()
     const readers = new Map<number, Readonly<Record<Kind, Tensor<'float32'>>>>()
     for (const layer of new Set([...from, ...to])) {
+      await bench.stillWanted()
       const factors = await headFactors(bench, layer)
       if (from.includes(layer)) writers.set(layer, stacked(factors.map(writerOf), dModel))
       if (to.includes(layer)) readers.set(layer, readersOf(factors, dModel))

@@ -46,7 +46,10 @@ export const weightCircuits: Analysis<WeightCircuitsInput, readonly HeadCircuits
     const found: HeadCircuits[] = []
     for (const { layer, heads } of layers) {
       const factors = await headFactors(bench, layer)
-      for (const head of heads) found.push({ layer, head, ...circuitsOf(factors[head]!) })
+      for (const head of heads) {
+        await bench.stillWanted()
+        found.push({ layer, head, ...circuitsOf(factors[head]!) })
+      }
     }
     return found
   },
