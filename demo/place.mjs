@@ -31,7 +31,7 @@ async function placeSaes({ run, model, measured, license, credits }) {
   for (const { id, metrics } of saes) {
     const target = demo('saes', id)
     replaceFolder(demo('.runs', run, 'saes', id), target)
-    writeJson(path.join(target, 'metrics.json'), { ...how, dataset: data, metrics })
+    fs.writeFileSync(path.join(target, 'metrics.json'), linesOf({ ...how, dataset: data, metrics }))
     const own = Object.entries(curves).flatMap(([name, values]) => {
       if (name === 'step') return [[name, values]]
       const [own, quantity] = [name.startsWith(`${id}/`), name.slice(id.length + 1)]
@@ -86,6 +86,8 @@ function replaceFolder(from, to) {
   fs.cpSync(from, to, { recursive: true })
 }
 
-function writeJson(file, value) {
-  fs.writeFileSync(file, `${JSON.stringify(value, null, 1)}\n`)
+/** JSON with a line for each metric. */
+function linesOf({ metrics, ...rest }) {
+  const lines = metrics.map((metric) => `  ${JSON.stringify(metric)}`)
+  return `${JSON.stringify(rest, null, 1).slice(0, -2)},\n "metrics": [\n${lines.join(',\n')}\n ]\n}\n`
 }

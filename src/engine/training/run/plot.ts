@@ -30,8 +30,9 @@ const [plotWidth, plotHeight] = [panelWidth - margin.left - margin.right, panelH
 const headerHeight = 44
 /** Distinguishable without colour vision (Okabe and Ito). */
 const colours = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#000000']
-/** More points than pixels say nothing. */
-const mostPoints = 400
+/** One for every third pixel: more of them cannot be told apart, and the files grow. */
+const mostPoints = 140
+const toTenths = (place: number) => Math.round(place * 10) / 10
 
 export function plotCurves(columns: CurveColumns, { title }: PlotOptions): string {
   const panels = panelsOf(columns)
@@ -89,7 +90,7 @@ function drawPanel({ name, series }: Panel): string {
 
 function drawSeries({ points }: Series, { x, y, colour }: { x: Axis; y: Axis; colour: string }): string {
   const path = (through: Series['points']) =>
-    `M${through.map(([step, value]) => `${rounded(x.place(step))} ${rounded(y.place(value))}`).join('L')}`
+    `M${through.map(([step, value]) => `${toTenths(x.place(step))} ${toTenths(y.place(value))}`).join('L')}`
   if (points.length === 1) {
     const [step, value] = points[0]!
     return `<circle cx="${rounded(x.place(step))}" cy="${rounded(y.place(value))}" r="2.5" fill="${colour}"/>`
