@@ -28,6 +28,12 @@ export interface WeightPart {
 /** Weight name -> the output whose value it takes. */
 export type WriteBack = Readonly<Record<string, string>>
 
+/**
+ * What a backend computes in. `tf32`: float32 whose products have factors of 10 bits, on NVIDIA's tensor cores. `float16`: products with weights in
+ * float16, the rest in float32. Feeds and results are float32 in all of these. `float64`: everything is.
+ */
+export type Precision = 'float64' | 'float32' | 'tf32' | 'float16'
+
 export interface CompileOptions {
   /**
    * What becomes of the memory of inner values when a run ends. `freed`: nothing is held between runs, for programs that rest. `kept`:
@@ -64,6 +70,7 @@ export interface Backend {
   readonly name: string
   /** `cpu`, `cuda:0`, `webgpu`, ... */
   readonly device: string
+  readonly precision: Precision
   /** @throws OPERATOR_UNSUPPORTED, GRAPH_INVALID */
   compile(graph: Graph, options?: CompileOptions): Promise<Program>
   upload(weights: Readonly<Record<string, Tensor>>): Promise<ResidentWeights>

@@ -25,10 +25,9 @@ const texts: readonly (readonly [DeviceFailure, RegExp])[] = [
   // WebGPU: CallbackCancelled and Aborted, for what a lost device was to hand over.
   ['DEVICE_LOST', /MapAsyncStatus value: (2|4)\b/],
 
-  [
-    'DEVICE_LIMIT_EXCEEDED',
-    /exceeds (the )?max(imum)?\b|larger than the max(imum)?\b|allocation size too large|invalid typed array length/i,
-  ],
+  ['DEVICE_LIMIT_EXCEEDED', /(exceeds (the )?|larger than the )max(imum)?\b|allocation size too large|invalid typed array length/i],
+  // A tensor that is larger than one binding may be is bound in several.
+  ['DEVICE_LIMIT_EXCEEDED', /too many storage buffers/i],
 
   ['DEVICE_OUT_OF_MEMORY', /out of memory|not enough (memory|storage)|CUDA (failure|error) 2\b|cudaErrorMemoryAllocation|\bOOM\b/i],
   ['DEVICE_OUT_OF_MEMORY', /bad_alloc|bad allocation|failed to allocate|allocation failed|ALLOC_FAILED|OUT_OF_(DEVICE_|HOST_)?MEMORY/i],

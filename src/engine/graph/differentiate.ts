@@ -22,9 +22,16 @@ export interface DifferentiateOptions {
   readonly stopAt?: readonly string[]
 }
 
+const PREFIX = 'grad/'
+
 /** The output that holds the gradient of a target. */
-export function gradientName(target: string, prefix = 'grad/'): string {
+export function gradientName(target: string, prefix = PREFIX): string {
   return `${prefix}${target}`
+}
+
+/** Whether values of a graph are made by differentiation. */
+export function hasGradients({ nodes }: Graph): boolean {
+  return nodes.some(({ outputs }) => outputs.some((output) => output.startsWith(PREFIX)))
 }
 
 /**
@@ -41,7 +48,7 @@ export function differentiate(
   graph: Graph,
   of: string,
   withRespectTo: readonly string[],
-  { prefix = 'grad/', stopAt = [] }: DifferentiateOptions = {},
+  { prefix = PREFIX, stopAt = [] }: DifferentiateOptions = {},
 ): Graph {
   const editor = new GraphEditor(graph)
   const targets = resolveTargets(graph, editor.types, { of, withRespectTo, prefix })

@@ -4,8 +4,9 @@
  */
 
 import { EngineError } from '../errors.js'
-import { bytesPerElement, type DType, elementCount, type Tensor } from '../tensor.js'
+import { bytesPerElement, elementCount, type Tensor } from '../tensor.js'
 import type { Graph, Node } from './graph.js'
+import { type ElementType, halve, toFloat16, type WrittenTypes } from './half.js'
 import { inferTypes } from './infer.js'
 import { onnxDtype } from './onnx-dtypes.js'
 import { domainOpsets, operators, opset } from './operators.js'
@@ -31,6 +32,8 @@ export interface OnnxFile {
 export interface WeightPlace {
   readonly parameter: string
   readonly byteLength: number
+  /** Whether the file has it in float16. */
+  readonly inHalf?: boolean
 }
 
 interface FileOptions {
@@ -41,12 +44,20 @@ interface FileOptions {
   readonly producerVersion?: string
   /** Types of the graph's values, when they are known already. */
   readonly types?: ReadonlyMap<string, ValueType>
+  /** Whether products are computed in float16 (half.ts). */
+  readonly inHalf?: boolean
 }
 
 /** @throws GRAPH_INVALID; MODEL_UNSUPPORTED beyond 2 GiB */
-export function onnxFile(given: Graph, { holds = () => false, metadata = {}, producerVersion, types: known }: FileOptions): OnnxFile {
-  const graph = writeOutOwn(given)
-  const types = graph === given && known ? known : inferTypes(graph)
+export function onnxFile(
+  given: Graph,
+  { holds = () => false, metadata = {}, producerVersion, types: known, inHalf = false }: FileOptions,
+): OnnxFile {
+  const whole = writeOutOwn(given)
+  const inferred = whole === given && known ? known : inferTypes(whole)
+  const { graph, types }: { graph: Graph; types: WrittenTypes } = inHalf
+    ? halve(whole, { types: inferred, holds })
+    : { graph: whole, types: inferred }
   const header = new ProtobufWriter(2 ** 8)
   header.int(1, irVersion)
   header.string(2, 'refract')
@@ -58,12 +69,14 @@ export function onnxFile(given: Graph, { holds = () => false, metadata = {}, pro
   const nodes = new ProtobufWriter()
   for (const node of graph.nodes) nodes.message(1, () => writeNode(nodes, node))
   nodes.string(2, graph.name)
-  for (const [name, literal] of Object.entries(graph.constants)) nodes.message(5, () => writeTensor(nodes, name, literal))
+  for (const [name, literal] of Object.entries(graph.constants)) {
+    nodes.message(5, () => writeTensor(nodes, name, { ...literal, dtype: types.get(name)!.dtype }))
+  }
   const parameters = Object.entries(graph.parameters)
-  const held = parameters.filter(([name]) => holds(name)).flatMap(([name, type]) => initializer(name, type))
+  const held = parameters.filter(([name]) => holds(name)).flatMap(([name]) => initializer(name, types.get(name)!))
   const values = new ProtobufWriter()
-  for (const [name, type] of [...Object.entries(graph.inputs), ...parameters.filter(([name]) => !holds(name))]) {
-    values.message(11, () => writeValue(values, name, type))
+  for (const [name] of [...Object.entries(graph.inputs), ...parameters.filter(([name]) => !holds(name))]) {
+    values.message(11, () => writeValue(values, name, types.get(name)!))
   }
   for (const name of graph.outputs) values.message(12, () => writeValue(values, name, types.get(name)!))
   // With the lengths of inner values a runtime sees which of them can share memory. ONNX Runtime's own inference loses the symbols at
@@ -91,34 +104,34 @@ export function onnxFile(given: Graph, { holds = () => false, metadata = {}, pro
 
 const lengthOf = (parts: OnnxFile['parts']) => parts.reduce((sum, { byteLength }) => sum + byteLength, 0)
 
-export interface OnnxOptions extends Pick<FileOptions, 'types'> {
+export interface OnnxOptions extends Pick<FileOptions, 'types' | 'inHalf'> {
   /** Weights to put into the file, by parameter name; parameters that are not among them stay inputs. */
   readonly initializers?: Readonly<Record<string, Tensor>>
 }
 
 /** @throws GRAPH_INVALID; SHAPE_MISMATCH when a weight is not of its parameter's type; MODEL_UNSUPPORTED beyond 2 GiB */
-export function toOnnx(graph: Graph, { initializers = {}, types }: OnnxOptions = {}): Uint8Array {
+export function toOnnx(graph: Graph, { initializers = {}, ...options }: OnnxOptions = {}): Uint8Array {
   const holds = (name: string) => Object.hasOwn(initializers, name)
   for (const [name, type] of Object.entries(graph.parameters)) if (holds(name)) checkWeight(name, initializers[name]!, type)
-  const { byteLength, parts } = onnxFile(graph, { ...(types && { types }), holds })
+  const { byteLength, parts } = onnxFile(graph, { ...options, holds })
   const bytes = new Uint8Array(byteLength)
   let at = 0
   for (const part of parts) {
-    bytes.set('parameter' in part ? bytesOf(initializers[part.parameter]!) : part, at)
+    bytes.set('parameter' in part ? placedBytes(part, initializers[part.parameter]!) : part, at)
     at += part.byteLength
   }
   return bytes
 }
 
 /** A TensorProto whose elements are somebody else's: what stands before them, and their place. */
-function initializer(parameter: string, { dtype, shape }: ValueType): [Uint8Array, WeightPlace] {
-  const byteLength = bytesPerElement[dtype] * elementCount(shape as readonly number[])
+function initializer(parameter: string, { dtype, shape }: WrittenType): [Uint8Array, WeightPlace] {
+  const byteLength = elementLength(dtype) * elementCount(shape as readonly number[])
   const tensor = new ProtobufWriter(2 ** 8)
   writeTensorHead(tensor, parameter, { dtype, shape: shape as readonly number[], byteLength })
   const head = new ProtobufWriter(2 ** 8)
   head.delimiter(5, tensor.bytes().length + byteLength)
   head.raw(tensor.bytes())
-  return [head.bytes(), { parameter, byteLength }]
+  return [head.bytes(), { parameter, byteLength, inHalf: dtype === 'float16' }]
 }
 
 function writeOpset(writer: ProtobufWriter, domain: string, version: number): void {
@@ -165,38 +178,49 @@ function writeAttribute(
   writer.int(20, attributeKinds[kind])
   if (kind === 'float') writer.float(2, value as number)
   else if (kind === 'int') writer.int(3, value as number)
-  else if (kind === 'dtype') writer.int(3, onnxDtype[value as DType])
+  else if (kind === 'dtype') writer.int(3, elementType(value as ElementType))
   else if (kind === 'string') writer.string(4, value as string)
   else if (kind === 'ints') for (const element of value as readonly number[]) writer.int(8, element)
   else kind satisfies never
 }
 
-function writeTensor(writer: ProtobufWriter, name: string, { dtype, shape, data }: Tensor): void {
-  writeTensorHead(writer, name, { dtype, shape, byteLength: data.byteLength })
-  writer.raw(bytesOf({ data }))
+function writeTensor(writer: ProtobufWriter, name: string, { dtype, shape, data }: Omit<Tensor, 'dtype'> & { dtype: ElementType }): void {
+  const bytes = elementBytes(dtype, { data })
+  writeTensorHead(writer, name, { dtype, shape, byteLength: bytes.byteLength })
+  writer.raw(bytes)
 }
 
 function writeTensorHead(
   writer: ProtobufWriter,
   name: string,
-  { dtype, shape, byteLength }: { readonly dtype: DType; readonly shape: readonly number[]; readonly byteLength: number },
+  { dtype, shape, byteLength }: { readonly dtype: ElementType; readonly shape: readonly number[]; readonly byteLength: number },
 ): void {
   for (const length of shape) writer.int(1, length)
-  writer.int(2, onnxDtype[dtype])
+  writer.int(2, elementType(dtype))
   writer.string(8, name)
   writer.delimiter(9, byteLength)
 }
 
+const placedBytes = ({ inHalf }: WeightPlace, { dtype, data }: Tensor) => elementBytes(inHalf ? 'float16' : dtype, { data })
+
+/** @see TensorProto.DataType in onnx.proto */
+const elementType = (dtype: ElementType) => (dtype === 'float16' ? 10 : onnxDtype[dtype])
+
+const elementLength = (dtype: ElementType) => (dtype === 'float16' ? 2 : bytesPerElement[dtype])
+
 /** Raw data is little-endian, as is every machine that Node runs on with a prebuilt backend. */
-function bytesOf({ data }: Pick<Tensor, 'data'>): Uint8Array {
-  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+function elementBytes(dtype: ElementType, { data }: Pick<Tensor, 'data'>): Uint8Array {
+  const { buffer, byteOffset, byteLength } = dtype === 'float16' ? toFloat16(data as Float32Array) : data
+  return new Uint8Array(buffer, byteOffset, byteLength)
 }
 
-function writeValue(writer: ProtobufWriter, name: string, { dtype, shape }: ValueType): void {
+type WrittenType = NonNullable<ReturnType<WrittenTypes['get']>>
+
+function writeValue(writer: ProtobufWriter, name: string, { dtype, shape }: WrittenType): void {
   writer.string(1, name)
   writer.message(2, () => {
     writer.message(1, () => {
-      writer.int(1, onnxDtype[dtype])
+      writer.int(1, elementType(dtype))
       writer.message(2, () => {
         for (const dim of shape) {
           writer.message(1, () => {

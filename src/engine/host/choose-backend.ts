@@ -8,7 +8,7 @@ import { createReferenceBackend } from '../backends/reference/backend.js'
 import { createTfjsBackend } from '../backends/tfjs/backend.js'
 import { EngineError } from '../errors.js'
 import { GraphBuilder } from '../graph/builder.js'
-import { scalar } from '../tensor.js'
+import { float32 } from '../tensor.js'
 import type { EngineOptions } from './engine-worker-calls.js'
 
 /** @param which  what stands behind the colon of the device's name */
@@ -67,6 +67,11 @@ async function open(options: EngineOptions): Promise<Backend> {
     throw new EngineError('DEVICE_UNAVAILABLE', { device, why: 'nothing computes there', available: ['auto', ...Object.keys(devices)] })
   }
   const backend = await create(options, which)
+  const { precision = 'float32' } = options
+  if (backend.precision !== precision) {
+    const why = `${backend.name} computes in ${backend.precision}, not in ${precision} (REFRACT_PRECISION)`
+    throw new EngineError('DEVICE_UNAVAILABLE', { device, why, available: [] })
+  }
   await tryOut(backend, device)
   return backend
 }
@@ -74,10 +79,11 @@ async function open(options: EngineOptions): Promise<Backend> {
 /** A device may be named, its libraries load, and still nothing be there. @throws DEVICE_UNAVAILABLE */
 async function tryOut(backend: Backend, device: string): Promise<void> {
   const b = new GraphBuilder('is anybody there')
-  const graph = b.build([b.op('Neg', [b.parameter('x', [])])])
+  const graph = b.build([b.op('MatMul', [b.input('x', 'float32', [1, 1]), b.parameter('w', [1, 1])])])
   try {
-    const [program, weights] = await Promise.all([backend.compile(graph), backend.upload({ x: scalar(1) })])
-    await program.run({ inputs: {}, weights, fetch: graph.outputs })
+    const one = float32([1, 1], [1])
+    const [program, weights] = await Promise.all([backend.compile(graph), backend.upload({ w: one })])
+    await program.run({ inputs: { x: one }, weights, fetch: graph.outputs })
     await Promise.all([program.dispose(), weights.dispose()])
   } catch (error) {
     throw new EngineError('DEVICE_UNAVAILABLE', { device, why: (error as Error).message, available: ['cpu', 'reference'] })

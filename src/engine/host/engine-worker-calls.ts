@@ -4,6 +4,7 @@
  */
 
 import type { AnalysisInput, AnalysisName, AnalysisOutput } from '../analyses/analyses.js'
+import type { Precision } from '../backends/backend.js'
 import type { OnnxFile } from '../graph/to-onnx.js'
 import type { Edit } from '../interventions/edit.js'
 import type { ModelDescription, TowerName } from '../models/model.js'
@@ -17,6 +18,8 @@ export interface EngineOptions {
   /** `auto`, `cpu`, `reference`, ... as in choose-backend.ts. */
   readonly device: string
   readonly intraOpThreads: number
+  /** Default `float32`. */
+  readonly precision?: Precision
 }
 
 export interface EngineInfo {

@@ -7,6 +7,7 @@ import type { Backend, Program, ResidentWeights, WriteBack } from '../backends/b
 import { EngineError, invariant } from '../errors.js'
 import type { ValueType } from '../graph/graph.js'
 import { elementCount, type Tensor, zeros } from '../tensor.js'
+import { requireFullPrecision } from './full-precision.js'
 import { accumulatedStep, gradientNorm, type StepGraph, type StepOptions, trainingStep } from './training-step.js'
 
 /** The inputs of one update, by name. */
@@ -65,6 +66,7 @@ export class Stepper {
    */
   static async create(options: StepperOptions): Promise<Stepper> {
     const { backend, graph, nMicroBatches = 1, from } = options
+    requireFullPrecision(backend)
     const compile = (of: StepGraph['graph']) => backend.compile(of, { workspace: 'kept' })
     const accumulated = nMicroBatches > 1 ? accumulatedStep(options, nMicroBatches) : undefined
     const update = accumulated?.apply ?? trainingStep(options)

@@ -149,6 +149,8 @@ export function startJobWorker(options: JobWorkerOptions): JobWorker {
       if (closing.signal.aborted) onClosing()
       const end = await child.work(lease, (report) => keeper.add(report))
       await keeper.end()
+      // What is tried again needs a process that has a device.
+      if (end.kind === 'failed' && end.failure.code === 'DEVICE_LOST') await child.kill()
       await settle(lease, end, stopped.signal.aborted)
     } finally {
       stopListening()

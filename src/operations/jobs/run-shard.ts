@@ -10,7 +10,10 @@ import { partsOf } from './parts.js'
 
 const MAX_SHARDS = 100_000
 /** Failures that lie neither in the job nor in our code, and pass. */
-const PASSING: readonly string[] = ['DATABASE_UNAVAILABLE', 'BLOBS_UNAVAILABLE', 'HUB_UNAVAILABLE', 'DOWNLOAD_INVALID']
+const PASSING: readonly string[] = [
+  ...['DATABASE_UNAVAILABLE', 'BLOBS_UNAVAILABLE', 'HUB_UNAVAILABLE', 'DOWNLOAD_INVALID'],
+  ...['DEVICE_OUT_OF_MEMORY', 'DEVICE_LOST'],
+]
 
 /** Throws nothing. */
 export async function runShard(kind: JobKind, lease: ShardLease, context: JobContext): Promise<ShardEnd> {

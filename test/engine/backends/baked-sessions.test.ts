@@ -5,7 +5,7 @@ import { onProvider } from '../../../src/engine/backends/onnxruntime/backend.js'
 import { GraphBuilder } from '../../../src/engine/graph/builder.js'
 import { float32, scalar } from '../../../src/engine/tensor.js'
 
-const provider = { options: () => 'cpu', memory: 'session' } as const
+const provider = { options: () => 'cpu', memory: 'session', precisions: ['float32'] } as const
 const open = (deviceBytes?: number) =>
   onProvider(provider, { device: 'cpu', intraOpThreads: 1, ...(deviceBytes !== undefined && { deviceBytes }) })
 

@@ -12,6 +12,9 @@ import { onnxruntime } from '../each-backend.js'
 import { type LocalChannel, localChannel } from '../host/fake-engine.js'
 import { expectedOf, folderOf } from '../models/fixtures.js'
 
+/** What all sessions inherit. */
+const sessions = (InferenceSession as unknown as { readonly prototype: InferenceSession }).prototype
+
 /** As the libraries write them; file names and hosts are left out. */
 const texts = {
   DEVICE_OUT_OF_MEMORY: [
@@ -35,6 +38,7 @@ const texts = {
     'Buffer size (3185049600) exceeds the max buffer size limit (1073741824).',
     'Binding size (151781376) of [Buffer (unlabeled)] is larger than the maximum binding size (134217728).',
     'Dispatch workgroup count X (70000) exceeds max compute workgroups per dimension (65535).',
+    'shader_helper.cc:306 numbers_storage_buffers_ <= limits_.maxStorageBuffersPerShaderStage was false. Too many storage buffers in shader. Current: 16, Max is 12',
     'Invalid typed array length: 8589934592',
   ],
   DEVICE_LOST: [
@@ -123,9 +127,9 @@ describe('a host whose device fails', () => {
 
   /** Of the next runs of any session, so many fail. */
   function failRuns(text: string, times = Number.POSITIVE_INFINITY) {
-    const run = InferenceSession.prototype.run
+    const { run } = sessions
     let left = times
-    return vi.spyOn(InferenceSession.prototype, 'run').mockImplementation(function (this: InferenceSession, ...args) {
+    return vi.spyOn(sessions, 'run').mockImplementation(function (this: InferenceSession, ...args: Parameters<InferenceSession['run']>) {
       return left-- > 0 ? Promise.reject(new Error(text)) : run.apply(this, args)
     })
   }

@@ -10,6 +10,8 @@ import { DeviceWeights } from '../../../src/engine/backends/onnxruntime/device-w
 import { GraphBuilder } from '../../../src/engine/graph/builder.js'
 import { float32, int64, scalar, type Tensor } from '../../../src/engine/tensor.js'
 
+/** What all sessions inherit. */
+const sessions = (InferenceSession as unknown as { readonly prototype: Ort.InferenceSession }).prototype
 const ort = { Tensor: OrtTensor, InferenceSession } as typeof Ort
 
 describe('what lies in a device', () => {
@@ -190,7 +192,7 @@ describe('weights of a device', () => {
 })
 
 describe('sessions that hold weights', () => {
-  const provider = { options: () => 'cpu', memory: 'session' } as const
+  const provider = { options: () => 'cpu', memory: 'session', precisions: ['float32'] } as const
   const graphOf = (name: string) => {
     const b = new GraphBuilder(name)
     return b.build([b.named('y', b.op('Mul', [b.parameter('w', [2]), b.input('x', 'float32', [])]))])
@@ -204,8 +206,8 @@ describe('sessions that hold weights', () => {
       Array.from((await program.run({ inputs: { x: scalar(2) }, weights, fetch: ['y'] })).y!.data as Float32Array)
     expect(await y(one)).toEqual([6, 8])
     expect(await y(two)).toEqual([6, 8])
-    const released = vi.spyOn(InferenceSession.prototype, 'release')
-    const failing = vi.spyOn(InferenceSession.prototype, 'run').mockRejectedValueOnce(new Error('CUDA failure 2: out of memory'))
+    const released = vi.spyOn(sessions, 'release')
+    const failing = vi.spyOn(sessions, 'run').mockRejectedValueOnce(new Error('CUDA failure 2: out of memory'))
     expect(await y(two)).toEqual([6, 8])
     expect(released).toHaveBeenCalledTimes(1)
     failing.mockRestore()

@@ -3,17 +3,21 @@
  */
 
 import { describe, expect, test } from 'vitest'
+import { createOnnxRuntimeBackend } from '../../../src/engine/backends/onnxruntime/backend.js'
+import { EngineError } from '../../../src/engine/errors.js'
+import { GraphBuilder } from '../../../src/engine/graph/builder.js'
 import type { Graph } from '../../../src/engine/graph/graph.js'
 import { type OpName, opNames } from '../../../src/engine/graph/operators.js'
 import { validate } from '../../../src/engine/graph/validate.js'
 import { chooseBackend } from '../../../src/engine/host/choose-backend.js'
 import type { VisionConfig } from '../../../src/engine/models/model.js'
 import { createRandom } from '../../../src/engine/random.js'
-import { type Tensor, tensor } from '../../../src/engine/tensor.js'
+import { float32, scalar, type Tensor, tensor, zeros } from '../../../src/engine/tensor.js'
 import { initialWeights, objectiveGraph } from '../../../src/engine/training/model-objective.js'
 import { Stepper } from '../../../src/engine/training/stepper.js'
 import '../close-tensor.js'
 import { onnxruntime, reference, runOnce } from '../each-backend.js'
+import { feedsFor, block as smallBlock } from '../graph/small-graphs.js'
 import { webgpu } from './every-backend.js'
 import { caseGraph, type OperatorCase, operatorCases } from './operator-cases.js'
 
@@ -110,6 +114,58 @@ describe.runIf(webgpu)('WebGPU', async () => {
     )
     expect(losses[1]!.at(-1)!).toBeLessThan(losses[1]![0]!)
     for (const [step, loss] of losses[0]!.entries()) expect(losses[1]![step]).toBeCloseTo(loss, 4)
+  })
+})
+
+describe.runIf(webgpu)('weights on WebGPU', () => {
+  /** next = w + x; product = w v */
+  function graph() {
+    const b = new GraphBuilder('g')
+    const [w, v] = [b.parameter('w', [2]), b.parameter('v', [2])]
+    const next = b.named('next', b.op('Add', [w, b.input('x', 'float32', [])]))
+    return b.build([next, b.named('product', b.op('Mul', [w, v]))])
+  }
+
+  // Each takes 8 bytes: none fits, one of a run's two, one upload, all of them.
+  test.each([4, 8, 16, 1024])('come and go within %s bytes, and are what was written to them', async (deviceBytes) => {
+    const backend = await createOnnxRuntimeBackend({ device: 'webgpu', intraOpThreads: 1, deviceBytes })
+    const program = await backend.compile(graph())
+    const uploads = await Promise.all([1, 2, 3].map((w) => backend.upload({ w: float32([2], [w, w]), v: float32([2], [1, 2]) })))
+    const product = async (weights: (typeof uploads)[number]) =>
+      Array.from((await program.run({ inputs: { x: scalar(10) }, weights, fetch: ['product'] })).product!.data as Float32Array)
+    for (let round = 0; round < 2; round++) expect(await Promise.all(uploads.map(product))).toEqual([[1, 2], [2, 4], [3, 6]]) // biome-ignore format: one line
+    const [written] = uploads
+    await program.run({ inputs: { x: scalar(10) }, weights: written!, fetch: [], writeBack: { w: 'next' } })
+    expect([await product(uploads[1]!), await product(written!), await product(uploads[2]!)]).toEqual([[2, 4], [11, 22], [3, 6]]) // biome-ignore format: one line
+    expect(Array.from((await written!.read(['w'])).w!.data as Float32Array)).toEqual([11, 11])
+    await Promise.all([program.dispose(), ...uploads.map((weights) => weights.dispose())])
+  })
+
+  test('in float16 are computed with, or the device says that it cannot', async () => {
+    const opened = await chooseBackend({ device: 'webgpu', precision: 'float16', intraOpThreads: 1 }).catch((error: EngineError) => error)
+    if (opened instanceof EngineError) {
+      expect(opened).toMatchObject({ code: 'DEVICE_UNAVAILABLE', message: expect.stringContaining('f16') })
+      return
+    }
+    const block = smallBlock()
+    const feeds = feedsFor(block, { batch: 2, seed: 1 })
+    const [exact, given] = [await runOnce(await reference.create(), block, feeds), await runOnce(opened, block, feeds)]
+    for (const output of block.outputs) expect(given[output]).toBeCloseTensor(exact[output]!, { tolerance: 5e-3 })
+  })
+
+  test('that a run needs more of than the device allows are refused, and the next run is served', async () => {
+    const b = new GraphBuilder('wide')
+    const product = b.op('MatMul', [b.input('x', 'float32', ['n', 1]), b.input('y', 'float32', [1, 'm'])])
+    const wide = b.build([b.op('ReduceMax', [product], { keepdims: 0 })])
+    const backend = await createOnnxRuntimeBackend({ device: 'webgpu', intraOpThreads: 1 })
+    const [program, weights] = [await backend.compile(wide), await backend.upload({})]
+    const largest = async (n: number, m: number) => {
+      const inputs = { x: zeros('float32', [n, 1]), y: zeros('float32', [1, m]) }
+      return (await program.run({ inputs, weights, fetch: wide.outputs }))[wide.outputs[0]!]!.data[0]
+    }
+    await expect(largest(60_000, 60_000)).rejects.toMatchObject({ code: expect.stringMatching(/^DEVICE_(OUT_OF_MEMORY|LIMIT_EXCEEDED)$/) })
+    expect(await largest(4, 4)).toBe(0)
+    await program.dispose()
   })
 })
 

@@ -43,7 +43,7 @@ test('a part comes back from its bytes as it was', () => {
   const header = {
     shard: { saes: [0, 2], batches: [3, 9] },
     of: { datasetHash: 'é', modelSha256: 'b', saeSha256: { x: 'c' } },
-    ...{ backend: 'onnxruntime', codeVersion: '1' },
+    ...{ backend: 'onnxruntime', dtype: 'float32', codeVersion: '1' },
   } as const
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 50 }), { maxLength: 4 }), (files) => {
@@ -57,7 +57,7 @@ test('a part comes back from its bytes as it was', () => {
 test('a part that is damaged is refused', () => {
   const shard = { saes: [0, 2], batches: [3, 9] } as const
   const of = { datasetHash: 'a', modelSha256: 'b', saeSha256: {} }
-  const bytes = Buffer.from(partToBytes({ shard, of, backend: 'b', codeVersion: '1', files: [Uint8Array.of(1, 2)] }))
+  const bytes = Buffer.from(partToBytes({ shard, of, backend: 'b', dtype: 'float32', codeVersion: '1', files: [Uint8Array.of(1, 2)] }))
   const spoilt = Buffer.from(bytes)
   spoilt.write('<', 4)
   const longer = Buffer.concat([bytes, Buffer.of(0)])

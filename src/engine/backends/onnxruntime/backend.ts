@@ -12,11 +12,12 @@
 import { availableParallelism } from 'node:os'
 import type * as Ort from 'onnxruntime-node'
 import { EngineError, invariant } from '../../errors.js'
+import { hasGradients } from '../../graph/differentiate.js'
 import type { Graph } from '../../graph/graph.js'
 import { toOnnx } from '../../graph/to-onnx.js'
 import { validate } from '../../graph/validate.js'
 import { writeOutOwn } from '../../graph/write-out.js'
-import type { Backend, CompileOptions } from '../backend.js'
+import type { Backend, CompileOptions, Precision } from '../backend.js'
 import { BakedSessions } from './baked-sessions.js'
 import { CombinedWeights } from './combined-weights.js'
 import { DeviceMemory } from './device-memory.js'
@@ -36,6 +37,8 @@ export interface OnnxRuntimeOptions {
   readonly intraOpThreads?: number
   /** How many bytes of weights a device with a memory of its own holds. Default: the device's (execution-providers.ts). */
   readonly deviceBytes?: number
+  /** Default `float32`. */
+  readonly precision?: Precision
 }
 
 /** @throws DEVICE_UNAVAILABLE with what is available */
@@ -43,6 +46,11 @@ export async function createOnnxRuntimeBackend({ device = 'cpu', ...options }: O
   const { provider, index } = providerOf(device)
   const missing = provider.missing?.()
   if (missing !== undefined) throw new EngineError('DEVICE_UNAVAILABLE', { device, why: missing, available: withoutMissing() })
+  const { precision = 'float32' } = options
+  if (!provider.precisions.includes(precision)) {
+    const why = `it does not compute in ${precision} (REFRACT_PRECISION), only in ${provider.precisions.join(' and ')}`
+    throw new EngineError('DEVICE_UNAVAILABLE', { device, why, available: computingIn(precision) })
+  }
   return onProvider(provider, { ...options, device, index })
 }
 
@@ -54,6 +62,7 @@ export async function onProvider(
     index = 0,
     intraOpThreads = availableParallelism(),
     deviceBytes = provider.deviceBytes ?? 0,
+    precision = 'float32',
   }: OnnxRuntimeOptions & { device: string; index?: number },
 ): Promise<Backend> {
   // Loaded here and not above: it is a large native library, and a program may use another backend.
@@ -70,6 +79,7 @@ export async function onProvider(
   return {
     name: 'onnxruntime',
     device,
+    precision,
     async compile(graph, { workspace = 'freed' } = {}) {
       const options = sessionOptions(executionProvider, { intraOpThreads, workspace })
       const types = validate(graph)
@@ -78,7 +88,9 @@ export async function onProvider(
       if (inSession === undefined) return new OnnxRuntimeProgram({ ...shared, bytes: estimateBytes(graph, 0) })
       const create = (makeModel: () => Uint8Array, own: Ort.InferenceSession.SessionOptions = options) =>
         memory.attempt(`compiling "${graph.name}"`, async () => ort.InferenceSession.create(makeModel(), own))
-      const described = inSession === graph ? { types } : {}
+      // Gradients span more orders of magnitude than float16 has.
+      const inHalf = precision === 'float16' && !hasGradients(graph)
+      const described = { ...(inSession === graph && { types }), inHalf }
       const model = toOnnx(inSession, described)
       const fed = new FedSessions(inSession, (stays) => {
         const locations = inSession.outputs.map((output) => [output, stays.includes(output) ? 'gpu-buffer' : 'cpu'] as const)
@@ -112,6 +124,8 @@ export async function onProvider(
   }
 }
 
+const providers: readonly (readonly [string, ExecutionProvider])[] = Object.entries(executionProviders)
+
 /** `webgpu`, `directml:1`. @throws DEVICE_UNAVAILABLE */
 function providerOf(device: string): { readonly provider: ExecutionProvider; readonly index: number } {
   const [name, index = '0'] = device.split(':', 2) as [string, string?]
@@ -124,8 +138,11 @@ function providerOf(device: string): { readonly provider: ExecutionProvider; rea
 }
 
 function withoutMissing(): string[] {
-  const providers: [string, ExecutionProvider][] = Object.entries(executionProviders)
   return providers.filter(([, { missing }]) => missing?.() === undefined).map(([name]) => name)
+}
+
+function computingIn(precision: Precision): string[] {
+  return withoutMissing().filter((name) => executionProviders[name as Device].precisions.some((each) => each === precision))
 }
 
 function sessionOptions(

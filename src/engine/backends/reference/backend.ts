@@ -29,6 +29,7 @@ export function createReferenceBackend({ precision = 'float32' }: ReferenceOptio
   return {
     name: 'reference',
     device: 'cpu',
+    precision,
     async compile(graph) {
       validate(graph)
       const outputs = new Set(graph.outputs)

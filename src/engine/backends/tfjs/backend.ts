@@ -27,6 +27,7 @@ export async function createTfjsBackend({ flavour: asked = 'auto' }: TfjsOptions
   return {
     name: 'tfjs',
     device: `tfjs:${flavour}`,
+    precision: 'float32',
     async compile(graph) {
       refuseUnsupported(graph)
       return new TfProgram(tf, graph)

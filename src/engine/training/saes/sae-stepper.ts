@@ -7,6 +7,7 @@ import type { Backend, Program, ResidentWeights } from '../../backends/backend.j
 import { EngineError } from '../../errors.js'
 import type { SaeConfig } from '../../saes/sae.js'
 import { scalar, type Tensor, zeros } from '../../tensor.js'
+import { requireFullPrecision } from '../full-precision.js'
 import type { Optimizer } from '../optimizers.js'
 import { clamped, type Projection, unitRows } from '../projections.js'
 import { gradientNorm, type StepGraph, trainingStep } from '../training-step.js'
@@ -78,12 +79,13 @@ export class SaeStepper {
     this.activity = activity
   }
 
-  /** @throws INPUT_INVALID; CHECKPOINT_MISMATCH when `from` lacks what it needs */
+  /** @throws INPUT_INVALID; CONFIG_INVALID on a device that computes in less than float32; CHECKPOINT_MISMATCH when `from` lacks what it needs */
   static async create(
     backend: Backend,
     options: SaeStepOptions,
     from: SaeSnapshot | { readonly weights: SaeSnapshot['weights'] },
   ): Promise<SaeStepper> {
+    requireFullPrecision(backend)
     const first = await compile(backend, options, false)
     const state = 'state' in from ? from.state : undefined
     const fresh = Object.entries(first.step.state).map(([name, { dtype, shape }]) => {

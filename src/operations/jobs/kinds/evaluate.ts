@@ -78,7 +78,7 @@ export const evaluateJob = defineJobKind({
       nBatches: merged[0]?.batches.size ?? 0,
       batchSize: input.batchSize ?? DEFAULT_BATCH_SIZE,
       seed: input.seed ?? DEFAULT_SEED,
-      dtype: 'float32',
+      dtype: makers.dtype,
       backend: makers.backend,
       codeVersion: makers.codeVersion,
       // not when this was written: that may happen twice

@@ -230,7 +230,7 @@ async function recordFeatures(sae: StudiedSae, index: IndexShard, recording: Rec
       width: sae.config.dSae,
       about: aboutOf(sae, recording),
       seed: input.seed ?? DEFAULT_SEED,
-      dtype: 'float32',
+      dtype: makers.dtype,
       backend: makers.backend,
       codeVersion: makers.codeVersion,
       // not when this was written: that may happen twice

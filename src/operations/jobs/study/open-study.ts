@@ -163,7 +163,7 @@ export async function keptGroup<T extends { dispose(): Promise<void> }>(
 }
 
 export function headerOf({ backend, identity }: OpenStudy, shard: StudyShard): PartHeader {
-  return { shard, of: identity, backend: backend.name, codeVersion: version }
+  return { shard, of: identity, backend: backend.name, dtype: backend.precision, codeVersion: version }
 }
 
 /** Calls back for each batch of a shard, in order, and says how far it is. */

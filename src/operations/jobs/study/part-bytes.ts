@@ -19,6 +19,8 @@ export interface PartHeader {
   readonly shard: StudyShard
   readonly of: StudyIdentity
   readonly backend: string
+  /** What it was computed in. */
+  readonly dtype: string
   readonly codeVersion: string
 }
 
@@ -70,15 +72,21 @@ export function requireSame(part: PartHeader, now: StudyIdentity): void {
 /** What the shards were computed with; several where workers differ. */
 export class Makers {
   readonly #backends = new Set<string>()
+  readonly #dtypes = new Set<string>()
   readonly #versions = new Set<string>()
 
-  add({ backend, codeVersion }: Pick<PartHeader, 'backend' | 'codeVersion'>): void {
+  add({ backend, dtype, codeVersion }: Pick<PartHeader, 'backend' | 'dtype' | 'codeVersion'>): void {
     this.#backends.add(backend)
+    this.#dtypes.add(dtype)
     this.#versions.add(codeVersion)
   }
 
   get backend(): string {
     return [...this.#backends].sort().join(', ')
+  }
+
+  get dtype(): string {
+    return [...this.#dtypes].sort().join(', ')
   }
 
   get codeVersion(): string {
