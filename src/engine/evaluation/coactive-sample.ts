@@ -28,15 +28,25 @@ export function mergeSamples(a: CoactiveSample, b: CoactiveSample): CoactiveSamp
   return [...a, ...b].sort((x, y) => x.hash - y.hash || x.item - y.item || x.position - y.position).slice(0, MOST_TOKENS)
 }
 
-/** @param codes  `[dSae]`, of one token */
+/** Of one token, ascending, with their activations. */
+export interface ActiveLatents {
+  readonly latents: number[]
+  readonly codes: number[]
+}
+
 export function sampledToken(
-  codes: Float32Array,
+  active: ActiveLatents,
   { item, position, seed }: { item: number; position: number; seed: number },
 ): SampledToken {
-  const active: number[] = []
-  for (let latent = 0; latent < codes.length; latent++) if (codes[latent]! > 0) active.push(latent)
-  if (active.length > MOST_LATENTS) active.sort((a, b) => codes[b]! - codes[a]! || a - b)
-  return { hash: tokenHash(item, position, seed), item, position, latents: Int32Array.from(active.slice(0, MOST_LATENTS)).sort() }
+  return { hash: tokenHash(item, position, seed), item, position, latents: Int32Array.from(strongest(active)) }
+}
+
+/** Of equals the first. */
+function strongest({ latents, codes }: ActiveLatents): readonly number[] {
+  if (latents.length <= MOST_LATENTS) return latents
+  const least = Float32Array.from(codes).sort()[codes.length - MOST_LATENTS]!
+  let nEqual = MOST_LATENTS - codes.filter((code) => code > least).length
+  return latents.filter((_, at) => codes[at]! > least || (codes[at] === least && nEqual-- > 0))
 }
 
 /** Of every latent those with the largest Jaccard index: tokens at which both are active over tokens at which either is. */

@@ -9,15 +9,12 @@ import { findHookPoints } from '../graph/edit.js'
 import { prune } from '../graph/prune.js'
 import type { LoadedTower } from '../models/load.js'
 import type { VisionConfig } from '../models/model.js'
-import { int64, type Tensor } from '../tensor.js'
-import { binOfBits, N_BINS } from './activation-bins.js'
-import { mergeSamples, sampledToken } from './coactive-sample.js'
-import { addExactly } from './exact-sums.js'
-import type { TokenKind } from './feature-record.js'
-import { indexGraph, kindOutput, pieceWeights, SAMPLED } from './index-graph.js'
-import { defaultExamples, type EmbeddingSums, emptyIndex, type IndexPlan, type IndexShard, mergeIndexes } from './index-shard.js'
-import { offer } from './ranked-items.js'
-import { featureSeeds, itemHash, sampledTokens } from './sampling.js'
+import { float32, int64, type Tensor } from '../tensor.js'
+import { unitVector } from '../vectors.js'
+import { addToIndex, type SampledRow } from './add-to-index.js'
+import { EMBEDDINGS, indexGraph, pieceWeights, sampleInput } from './index-graph.js'
+import { defaultExamples, emptyIndex, type IndexPlan, type IndexShard, mergeIndexes } from './index-shard.js'
+import { featureSeeds, sampledTokens } from './sampling.js'
 import { nTokens, type StudiedSae, type StudiedTokens, studiedTokens } from './studied-sae.js'
 
 export interface IndexerOptions {
@@ -92,7 +89,7 @@ export async function openFeatureIndexer({ backend, tower, config, saes, ...opti
     const model = keep(await backend.compile(trunk, { workspace: 'kept' }))
     const readers: Reader[] = []
     for (const { sae, tokens } of studied) {
-      const own = indexGraph(sae.config, tokens)
+      const own = indexGraph(sae.config, tokens, options.dEmbed)
       readers.push({
         sae,
         tokens,
@@ -108,21 +105,19 @@ export async function openFeatureIndexer({ backend, tower, config, saes, ...opti
       addBatch: async (shards, given) => {
         for (const { sae, plan } of readers) checkBatch(shards[sae.id]!, given, plan)
         const values = await model.run({ inputs: { pixels: given.pixels }, weights: modelWeights, fetch: trunk.outputs })
-        const batch = answer === undefined ? given : { ...given, embeddings: values[answer] as Tensor<'float32'> }
-        for (const { plan } of readers) checkEmbeddings(batch, plan)
+        const embeddings = answer === undefined ? given.embeddings : (values[answer] as Tensor<'float32'>)
+        const units = (options.dEmbed ?? 0) > 0 ? unitEmbeddings(embeddings, [given.items.length, options.dEmbed!]) : undefined
         const updated: Record<string, IndexShard> = {}
-        for (const reader of readers) {
-          const { sae, program, weights, outputs } = reader
-          const sampled = sampledRows(reader, batch.items)
-          const inputs = {
-            x: values[valueAt(sae.config.hookPoint)]!,
-            sample: int64(
-              [sampled.length],
-              sampled.map(({ row }) => row),
-            ),
-          }
+        for (const { sae, tokens, plan, seeds, program, weights, outputs } of readers) {
+          const sampled = sampledRows({ plan, tokens }, given.items)
+          const inputs: Record<string, Tensor> = { x: values[valueAt(sae.config.hookPoint)]! }
+          for (const [at, { kind }] of tokens.kinds.entries()) inputs[sampleInput(kind)] = rowsToRead(sampled[at]!)
+          if (units) inputs[EMBEDDINGS] = units
           const made = await program.run({ inputs, weights, fetch: outputs })
-          updated[sae.id] = addToIndex(shards[sae.id]!, { reader, batch, sampled, made })
+          updated[sae.id] = addToIndex(shards[sae.id]!, {
+            ...{ batch: given.batch, items: given.items, config: sae.config, tokens, seeds, sampled, made },
+            ...(units && { embeddings: units }),
+          })
         }
         return updated
       },
@@ -161,152 +156,43 @@ function checkBatch({ batches, plan }: IndexShard, { batch, items, pixels }: Ind
   if (!items.every((item) => Number.isInteger(item) && item >= 0 && item < 2 ** 31)) throw refuse('items', 'each is a whole number from 0.')
 }
 
-function checkEmbeddings({ items, embeddings }: IndexedBatch, { dEmbed }: IndexPlan): void {
-  if (dEmbed > 0 && (embeddings?.shape[0] !== items.length || embeddings.shape[1] !== dEmbed)) {
-    throw new EngineError('SHAPE_MISMATCH', { what: 'Embeddings', expected: [items.length, dEmbed], actual: embeddings?.shape ?? [] })
+/** @throws SHAPE_MISMATCH; INPUT_INVALID for a row without a direction */
+function unitEmbeddings(given: Tensor<'float32'> | undefined, expected: readonly [batch: number, dEmbed: number]): Tensor<'float32'> {
+  if (given?.shape.join() !== expected.join()) {
+    throw new EngineError('SHAPE_MISMATCH', { what: 'Embeddings', expected, actual: given?.shape ?? [] })
   }
+  const units = new Float32Array(given.data.length)
+  for (let from = 0; from < units.length; from += expected[1]) {
+    const unit = unitVector(given.data.subarray(from, from + expected[1]))
+    if (!unit.every(Number.isFinite))
+      throw new EngineError('INPUT_INVALID', { path: `embeddings[${from / expected[1]}]`, problem: 'has no direction.' })
+    units.set(unit, from)
+  }
+  return float32(expected, units)
 }
 
-interface SampledRow {
-  readonly item: number
-  /** Along the studied tokens. */
-  readonly token: number
+interface SampledRowOfKind extends SampledRow {
+  /** Among those of its kind. */
   readonly row: number
 }
 
-function sampledRows({ plan, tokens }: Reader, items: readonly number[]): SampledRow[] {
+/** By kind. */
+function sampledRows({ plan, tokens }: Pick<Reader, 'plan' | 'tokens'>, items: readonly number[]): SampledRowOfKind[][] {
   const options = { n: nTokens(tokens), count: plan.sampledPerPicture, seed: plan.seed }
-  return items.flatMap((item, image) => sampledTokens(item, options).map((token) => ({ item, token, row: token * items.length + image })))
+  const sampled = items.map((item) => ({ item, chosen: sampledTokens(item, options) }))
+  return tokens.kinds.map((range) =>
+    sampled.flatMap(({ item, chosen }, image) =>
+      chosen
+        .filter((token) => token >= range.from && token < range.to)
+        .map((token) => ({ item, token, row: image * nTokens(range) + token - range.from })),
+    ),
+  )
 }
 
-interface BatchCodes {
-  readonly reader: Reader
-  readonly batch: IndexedBatch
-  readonly sampled: readonly SampledRow[]
-  /** Outputs of the index's graph. */
-  readonly made: Readonly<Record<string, Tensor>>
-}
-
-/** Changes the arrays of the shard. */
-function addToIndex(shard: IndexShard, codes: BatchCodes): IndexShard {
-  const { items, batch } = codes.batch
-  for (const range of codes.reader.tokens.kinds) {
-    addTotals(shard, range.kind, codes.made)
-    addPictures(shard, range, codes)
-  }
-  const scores = addScores(shard, codes)
-  if (shard.embeddings) addEmbeddings(shard.embeddings, scores, codes)
-  return {
-    ...shard,
-    batches: [...shard.batches, batch].sort((a, b) => a - b),
-    nPictures: shard.nPictures + items.length,
-    coactive: addSampled(shard, codes),
-  }
-}
-
-function addTotals(shard: IndexShard, kind: TokenKind, made: BatchCodes['made']): void {
-  const { counts, sums, squares } = shard.kinds[kind]!
-  const [count, sum, square] = (['count', 'sum', 'squares'] as const).map((name) => floats(made, kindOutput(kind, name)))
-  for (let latent = 0; latent < counts.length; latent++) {
-    if (count![latent] === 0) continue
-    counts[latent]! += count![latent]!
-    addExactly(sums, latent, sum![latent]!)
-    addExactly(squares, latent, square![latent]!)
-  }
-}
-
-/** A backend may compute in float64. */
-function floats(made: BatchCodes['made'], name: string): Float32Array {
-  const { data } = made[name]!
-  return data instanceof Float32Array ? data : Float32Array.from(data as Float64Array)
-}
-
-/** Examples of the tokens of a kind, and their largest activation. */
-function addPictures(shard: IndexShard, { kind, from }: StudiedTokens['kinds'][number], { reader, batch, made }: BatchCodes): void {
-  const { max, top, sample, threshold, negative } = shard.kinds[kind]!
-  const [largest, lowest] = [floats(made, kindOutput(kind, 'max')), floats(made, kindOutput(kind, 'min'))]
-  const [whereMax, whereMin] = [made[kindOutput(kind, 'whereMax')]?.data, made[kindOutput(kind, 'whereMin')]?.data]
-  const first = reader.tokens.firstPosition + from
-  const dSae = max.length
-  const last = { top: top.k - 1, sample: sample.k - 1, threshold: threshold.k - 1, negative: negative.k - 1 }
-  for (const [image, item] of batch.items.entries()) {
-    for (let latent = 0, at = image * dSae; latent < dSae; latent++, at++) {
-      const score = largest[at]!
-      // Comparing with the last of each list here spares a call for nearly every picture.
-      if (score > 0) {
-        const position = first + (whereMax ? Number(whereMax[at]) : 0)
-        if (score > max[latent]!) max[latent] = score
-        if (-score <= top.keys[latent * top.k + last.top]!) offer(top, latent, -score, item, position)
-        if (score <= threshold.keys[latent * threshold.k + last.threshold]!) offer(threshold, latent, score, item, position)
-        const hash = itemHash(item, reader.seeds[latent]!)
-        if (hash <= sample.keys[latent * sample.k + last.sample]!) offer(sample, latent, hash, item, position, score)
-      }
-      if (lowest[at]! <= negative.keys[latent * negative.k + last.negative]!) {
-        offer(negative, latent, lowest[at]!, item, first + (whereMin ? Number(whereMin[at]) : 0))
-      }
-    }
-  }
-}
-
-/** Scores of pictures over tokens of all kinds. @returns `[batch, dSae]` */
-function addScores(shard: IndexShard, { reader, batch, made }: BatchCodes): Float32Array {
-  const [first, ...others] = reader.tokens.kinds.map(({ kind }) => floats(made, kindOutput(kind, 'max')))
-  const scores = others.length === 0 ? first! : first!.slice()
-  for (const other of others) for (let at = 0; at < scores.length; at++) if (other[at]! > scores[at]!) scores[at] = other[at]!
-  const bits = new Int32Array(scores.buffer, scores.byteOffset, scores.length)
-  const { pictureCounts, minScore, maxScore, pictureHistogram, plan } = shard
-  for (let image = 0, at = 0; image < batch.items.length; image++) {
-    for (let latent = 0; latent < plan.dSae; latent++, at++) {
-      const score = scores[at]!
-      if (score < minScore[latent]!) minScore[latent] = score
-      if (!(score > 0)) continue
-      if (score > maxScore[latent]!) maxScore[latent] = score
-      pictureCounts[latent]!++
-      pictureHistogram[latent * N_BINS + binOfBits(bits[at]!)]!++
-    }
-  }
-  return scores
-}
-
-/** Added and taken away, it leaves a multiple of 2^-30: sums of those are exact, and do not depend on their order. */
-const ROUND = 1.5 * 2 ** 22
-
-function addEmbeddings(
-  { weighted, total, scores: sums, scoreSquares }: EmbeddingSums,
-  scores: Float32Array,
-  { reader, batch }: BatchCodes,
-): void {
-  const { dEmbed, dSae } = reader.plan
-  for (let image = 0; image < batch.items.length; image++) {
-    const row = batch.embeddings!.data.subarray(image * dEmbed, (image + 1) * dEmbed)
-    const length = Math.sqrt(row.reduce((sum, value) => sum + value * value, 0))
-    if (!(length > 0)) throw new EngineError('INPUT_INVALID', { path: `embeddings[${image}]`, problem: 'has no direction.' })
-    const unit = Float64Array.from(row, (value) => value / length)
-    for (let d = 0; d < dEmbed; d++) addExactly(total, d, unit[d]!)
-    for (let latent = 0; latent < dSae; latent++) {
-      const score = scores[image * dSae + latent]!
-      if (!(score > 0)) continue
-      addExactly(sums, latent, score)
-      addExactly(scoreSquares, latent, score * score)
-      const to = latent * dEmbed
-      for (let d = 0; d < dEmbed; d++) weighted[to + d]! += score * unit[d]! + ROUND - ROUND
-    }
-  }
-}
-
-function addSampled(shard: IndexShard, { reader, sampled, made }: BatchCodes): IndexShard['coactive'] {
-  const codes = floats(made, SAMPLED)
-  const { dSae, seed } = reader.plan
-  const bits = new Int32Array(codes.buffer, codes.byteOffset, codes.length)
-  const tokens = sampled.map(({ item, token }, at) => {
-    for (let latent = 0, from = at * dSae; latent < dSae; latent++) {
-      const own = bits[from + latent]!
-      if (own > 0) shard.histogram[latent * N_BINS + binOfBits(own)]!++
-    }
-    const position = reader.tokens.firstPosition + token
-    return sampledToken(codes.subarray(at * dSae, (at + 1) * dSae), { item, position, seed })
-  })
-  return mergeSamples(shard.coactive, tokens)
+/** Where no token of a kind is sampled the first is handed out, and nobody looks at it: an axis is never of length 0. */
+function rowsToRead(sampled: readonly SampledRowOfKind[]): Tensor<'int64'> {
+  const rows = sampled.length === 0 ? [0] : sampled.map(({ row }) => row)
+  return int64([rows.length], rows)
 }
 
 /** @throws CHECKPOINT_MISMATCH */

@@ -1,87 +1,149 @@
 /**
- * Statistics of every latent over a batch, as a graph that hands out numbers of latents and not codes. The encoder is written in pieces of some
- * thousand latents, so that a piece's codes are still in the cache when they are reduced: encoding 49,152 latents at once writes 10 MB a
- * picture to memory.
+ * Statistics of every latent over a batch, as a graph that hands out numbers of latents and not codes. The latents are taken in pieces of some
+ * thousand, each with one output for each kind of token: a runtime that goes through the graph from its outputs has done with a piece's codes
+ * before it begins with the next, and they never leave the cache. Encoding 49,152 latents at once writes 10 MB a picture to memory.
  *
- * Input `x`, the value of the hook point, and `sample`, rows `token * batch + picture` whose codes are handed out whole.
+ * Inputs: `x`, the value of the hook point; for each kind the tokens whose codes are handed out whole; where pictures are compared, their
+ * embeddings at unit length.
  */
 
 import { GraphBuilder } from '../graph/builder.js'
-import { above, literal, multiply, wholes } from '../graph/expressions.js'
+import { above, literal, square, wholes } from '../graph/expressions.js'
 import type { Graph } from '../graph/graph.js'
-import { encoderInput, latentsOfInput } from '../saes/encode-decode.js'
+import { type EncoderInput, encoderInput, latentsOfInput, type SaeSite } from '../saes/encode-decode.js'
 import { type SaeConfig, saeParameters } from '../saes/sae.js'
 import { type Tensor, tensor } from '../tensor.js'
 import type { TokenKind } from './feature-record.js'
-import { nTokens, type StudiedTokens, sliceOf, takeVectors } from './studied-sae.js'
+import { nTokens, type StudiedTokens, sliceOf, type TokenRange, takeVectors } from './studied-sae.js'
 
-/** Latents in a piece: 400 tokens of them are 3 MB. */
-const PIECE = 2048
+/**
+ * Latents in a piece. An odd number of cache lines: at a power of two, a latent's values at the tokens of a picture would all fall into the same
+ * few places of the cache.
+ */
+const PIECE = 2064
 
-/** Of each picture, `[batch, dSae]`: the largest activation over the tokens of a kind, the lowest pre-activation, and the tokens where they are. */
-export const pictureOutputs = ['max', 'whereMax', 'min', 'whereMin'] as const
-/** Over the tokens of a kind of all pictures, `[dSae]`. */
-export const batchOutputs = ['count', 'sum', 'squares'] as const
-export const SAMPLED = 'sampled'
-
-export const kindOutput = (kind: TokenKind, name: (typeof pictureOutputs)[number] | (typeof batchOutputs)[number]) => `${kind}.${name}`
-
-interface Piece {
+/** Latents `from` to `to`; `prefix` is before the names of their parameters and outputs. */
+export interface Piece {
   readonly prefix: string
   readonly from: number
   readonly to: number
 }
 
-/** Top-k latents depend on one another, and are one piece. */
-export function pieces({ dSae, activation }: SaeConfig): Piece[] {
-  const width = activation === 'topk' ? dSae : PIECE
-  return Array.from({ length: Math.ceil(dSae / width) }, (_, at) => ({
+export function pieces({ dSae }: Pick<SaeConfig, 'dSae'>): Piece[] {
+  return Array.from({ length: Math.ceil(dSae / PIECE) }, (_, at) => ({
     prefix: `pieces[${at}].`,
-    from: at * width,
-    to: Math.min(dSae, (at + 1) * width),
+    from: at * PIECE,
+    to: Math.min(dSae, (at + 1) * PIECE),
   }))
 }
 
-export function indexGraph(config: SaeConfig, tokens: StudiedTokens): Graph {
+/** int64, rows `picture * tokens of the kind + token` whose codes are handed out; at least one, since an axis is never of length 0. */
+export const sampleInput = (kind: TokenKind) => `${kind}.sample`
+/** `[batch, dEmbed]` */
+export const EMBEDDINGS = 'embeddings'
+/** `[rows, latents]`; `codesOf` says which rows. */
+export const codesOutput = ({ prefix }: Piece, kind: TokenKind) => `${prefix}${kind}`
+/** `[latents, dEmbed]`: the sum of the pictures' embeddings, each times its score. */
+export const weightedOutput = ({ prefix }: Piece) => `${prefix}weighted`
+
+/** What is said of the latents of a piece over the tokens of a kind; the last axis is always the latents. */
+export interface PieceCodes {
+  /** `[batch, latents]`: the largest activation of each picture, and its token; absent where there is only one. */
+  readonly max: Float32Array
+  readonly whereMax?: Float32Array
+  /** The lowest pre-activation. */
+  readonly min: Float32Array
+  readonly whereMin?: Float32Array
+  /** `[latents]`, over all pictures: tokens at which it is active, the sum of its activations and of their squares. */
+  readonly count: Float32Array
+  readonly sum: Float32Array
+  readonly squares: Float32Array
+  /** `[sampled, latents]` */
+  readonly sampled: Float32Array
+}
+
+/** @param rows  the output for a piece and a kind of token */
+export function codesOf(rows: Float32Array, { batch, width, range }: { batch: number; width: number; range: TokenRange }): PieceCodes {
+  let from = 0
+  const next = (n: number) => {
+    from += n
+    return rows.subarray((from - n) * width, from * width)
+  }
+  const extremes =
+    nTokens(range) === 1
+      ? { max: next(batch), min: next(batch) }
+      : { max: next(batch), whereMax: next(batch), min: next(batch), whereMin: next(batch) }
+  return { ...extremes, count: next(1), sum: next(1), squares: next(1), sampled: rows.subarray(from * width) }
+}
+
+/** @param dEmbed  length of the pictures' embeddings; 0: they are not compared */
+export function indexGraph(config: SaeConfig, tokens: StudiedTokens, dEmbed = 0): Graph {
   const b = new GraphBuilder('feature index')
-  const { dIn } = config
   const value = b.input('x', 'float32', tokens.hookPoint.shape)
-  const sample = b.input('sample', 'int64', ['sampled'])
-  // Token by token and not picture by picture: the tokens of a kind are then one stretch of rows.
-  const vectors = b.op('Transpose', [takeVectors(b, value, { tokens, place: config, width: dIn })], { perm: [1, 0, 2] })
-  const site = { prefix: '', axes: ['batch', 'dModel'] } as const
-  const input = encoderInput(b, b.op('Reshape', [vectors, wholes(b, [-1, dIn])]), config, site)
-  const parts: Record<string, string[]> = {}
-  const put = (name: string, made: string) => {
-    parts[name] ??= []
-    parts[name].push(made)
-  }
-  for (const { prefix, from, to } of pieces(config)) {
-    const dSae = to - from
-    const { pre, latentActs } = latentsOfInput(b, input, { ...config, dSae }, { ...site, prefix })
-    put(SAMPLED, b.op('Gather', [latentActs, sample], { axis: 0 }))
-    const perToken = (rows: string) => b.op('Reshape', [rows, wholes(b, [nTokens(tokens), -1, dSae])])
-    const [acts, pres] = [perToken(latentActs), perToken(pre)]
-    for (const range of tokens.kinds) {
-      const ofKind = (x: string) => sliceOf(b, x, 0, range, nTokens(tokens))
-      const [own, ownPre] = [ofKind(acts), ofKind(pres)]
-      const overTokens = (op: 'ReduceMax' | 'ReduceMin', x: string) => b.op(op, [x, wholes(b, [0])], { keepdims: 0 })
-      const overAll = (x: string) => b.op('ReduceSum', [x, wholes(b, [0, 1])], { keepdims: 0 })
-      const firstLargest = (x: string) => b.op('Cast', [b.op('ArgMax', [x], { axis: 0, keepdims: 0 })], { to: 'int32' })
-      put(kindOutput(range.kind, 'max'), overTokens('ReduceMax', own))
-      put(kindOutput(range.kind, 'min'), overTokens('ReduceMin', ownPre))
-      if (nTokens(range) > 1) {
-        put(kindOutput(range.kind, 'whereMax'), firstLargest(own))
-        put(kindOutput(range.kind, 'whereMin'), firstLargest(b.op('Neg', [ownPre])))
-      }
-      put(kindOutput(range.kind, 'count'), overAll(above(b, own, literal(b, 0))))
-      put(kindOutput(range.kind, 'sum'), overAll(own))
-      put(kindOutput(range.kind, 'squares'), overAll(multiply(b, own, own)))
+  const vectors = takeVectors(b, value, { tokens, place: config, width: config.dIn }) // [batch, token, dIn]
+  const embeddings = dEmbed > 0 ? b.input(EMBEDDINGS, 'float32', ['batch', dEmbed]) : undefined
+  const kinds = tokens.kinds.map((range) => {
+    const own = sliceOf(b, vectors, 1, range, nTokens(tokens))
+    const site = { prefix: '', hooks: `${range.kind}.`, axes: ['batch', 'dModel'] } as const
+    const input = encoderInput(b, b.op('Reshape', [own, wholes(b, [-1, config.dIn])]), config, site)
+    return {
+      range,
+      sample: b.input(sampleInput(range.kind), 'int64', [`${range.kind}Sampled`]),
+      latents: latentsOf(b, input, { config, site }),
     }
+  })
+  const outputs: string[] = []
+  for (const piece of pieces(config)) {
+    const maxima = kinds.map(({ range, sample, latents }) => {
+      const { pre, latentActs } = latents(piece)
+      const width = piece.to - piece.from
+      const [max, whereMax] = extreme(b, latentActs, { nTokens: nTokens(range), width, of: 'largest' })
+      const [min, whereMin] = extreme(b, pre, { nTokens: nTokens(range), width, of: 'smallest' })
+      const total = (x: string) => b.op('ReduceSum', [x, wholes(b, [0])])
+      const rows = [
+        ...[max, whereMax, min, whereMin].filter((row) => row !== undefined),
+        total(above(b, latentActs, literal(b, 0))),
+        total(latentActs),
+        total(square(b, latentActs)),
+        b.op('Gather', [latentActs, sample], { axis: 0 }),
+      ]
+      outputs.push(b.named(codesOutput(piece, range.kind), b.op('Concat', rows, { axis: 0 })))
+      return max
+    })
+    if (embeddings === undefined) continue
+    const scores = maxima.reduce((left, right) => b.op('Max', [left, right]))
+    outputs.push(b.named(weightedOutput(piece), b.op('Gemm', [scores, embeddings], { transA: 1 })))
   }
-  return b.build(
-    Object.entries(parts).map(([name, made]) => b.named(name, made.length === 1 ? made[0]! : b.op('Concat', made, { axis: -1 }))),
-  )
+  return b.build(outputs)
+}
+
+/** Top-k latents depend on one another: they are encoded whole, and then cut. */
+function latentsOf(b: GraphBuilder, input: EncoderInput, { config, site }: { config: SaeConfig; site: SaeSite & { hooks: string } }) {
+  if (config.activation !== 'topk') {
+    return ({ prefix, from, to }: Piece) =>
+      latentsOfInput(b, input, { ...config, dSae: to - from }, { ...site, prefix, hooks: site.hooks + prefix })
+  }
+  const whole = latentsOfInput(b, input, config, site)
+  return (piece: Piece) => ({
+    pre: sliceOf(b, whole.pre, 1, piece, config.dSae),
+    latentActs: sliceOf(b, whole.latentActs, 1, piece, config.dSae),
+  })
+}
+
+/**
+ * Of each picture and latent the largest or the smallest of `[batch * nTokens, width]`, and where it is, the first of equals: `[batch, width]`
+ * each. Picture by picture, since that is what ONNX Runtime shares out among threads.
+ */
+function extreme(
+  b: GraphBuilder,
+  x: string,
+  { nTokens, width, of }: { nTokens: number; width: number; of: 'largest' | 'smallest' },
+): [value: string, where?: string] {
+  if (nTokens === 1) return [x]
+  const perPicture = b.op('Reshape', [x, wholes(b, [-1, nTokens, width])])
+  const value = b.op(of === 'largest' ? 'ReduceMax' : 'ReduceMin', [perPicture, wholes(b, [1])], { keepdims: 0 })
+  const where = b.op('ArgMax', [of === 'largest' ? perPicture : b.op('Neg', [perPicture])], { axis: 1, keepdims: 0 })
+  return [value, b.op('Cast', [where], { to: 'float32' })]
 }
 
 /** The encoder's weights as the pieces have them; the decoder stays away. */
