@@ -5,6 +5,7 @@
 
 import os from 'node:os'
 import path from 'node:path'
+import { type DeviceList, deviceNames, isDeviceName } from './engine/host/device-names.js'
 import { nearest } from './engine/nearest.js'
 
 export interface Config {
@@ -14,10 +15,13 @@ export interface Config {
   readonly dataDir: string
   /** Empty: start the embedded PostgreSQL in `dataDir`. */
   readonly databaseUrl: string
-  readonly device: string
+  readonly devices: DeviceList
+  /** Of each accelerator's memory, for weights; 0: as its backend has it. */
+  readonly deviceBytes: number
+  readonly precision: (typeof precisions)[number]
   /** Budget in MB over models, programs, activation caches and prepared pictures. */
   readonly memoryMb: number
-  /** Requests that may wait for the device; the next one is answered 503 at once. */
+  /** Requests that may wait for a device; the next one is answered 503 at once. */
   readonly queueLimit: number
   readonly maxBodyBytes: number
   /** Of a data set that is uploaded, as a zip file and unpacked. */
@@ -44,6 +48,8 @@ export interface Config {
   readonly s3Region: string
 }
 
+export const precisions = ['float32', 'tf32', 'float16'] as const
+
 export const logLevels = ['silent', 'error', 'warn', 'info', 'debug'] as const
 export type LogLevel = (typeof logLevels)[number]
 
@@ -66,13 +72,14 @@ interface Setting<T> {
   readonly meaning: string
   /** Undefined when `text` is not acceptable. */
   parse(text: string, machine: Machine): T | undefined
+  /** Which parts of it are not, where it has parts. */
+  problems?(text: string): readonly string[]
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
 /** @see https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html */
 const S3_URL = /^s3:\/\/[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](\/(?!\.{1,2}(\/|$))[A-Za-z0-9!_.*'()-]+)*\/?$/
-const DEVICE = /^(auto|cpu|reference|cuda(:\d{1,2})?|webgpu|coreml|directml(:\d{1,2})?|tfjs(:(node-gpu|node|wasm|cpu))?)$/
 
 const integer = (from: number, to: number) => ({
   accepts: `a whole number from ${from} to ${to}`,
@@ -123,24 +130,43 @@ export const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
     accepts: 'a URL such as postgresql://user:password@host:5432/database',
     parse: (text) => (text === '' ? '' : url(['postgres:', 'postgresql:'], text)),
   },
-  device: {
+  devices: {
     variable: 'REFRACT_DEVICE',
     default: 'auto',
-    meaning: 'What the models run on. `auto` takes the fastest that works here; any other choice is an error when it does not work.',
-    accepts: 'auto, cpu, cuda, cuda:<index>, webgpu, coreml, directml, directml:<index>, tfjs, tfjs:<node-gpu|node|wasm|cpu> or reference',
-    parse: (text) => (DEVICE.test(text) ? text : undefined),
+    meaning:
+      'What the models run on. `auto` takes the fastest that works here; any other choice is an error when it does not work. Several, as `cuda:0,cuda:1`, share the models ([devices.md](devices.md)).',
+    accepts: `auto, or one or several, with commas between, of ${deviceNames.join(', ')}`,
+    parse: (text) => (deviceProblems(text).length === 0 ? (devicesIn(text) as [string, ...string[]]) : undefined),
+    problems: deviceProblems,
+  },
+  deviceBytes: {
+    variable: 'REFRACT_DEVICE_MEMORY_MB',
+    default: '0',
+    defaultInWords: '`0`: 8192 of CUDA, 4096 of WebGPU',
+    meaning:
+      "How much of each accelerator's own memory weights may take; the rest is for what runs compute. Weights beyond it wait in the server's memory.",
+    ...megabytes(0, 16_777_216),
+  },
+  precision: {
+    variable: 'REFRACT_PRECISION',
+    default: 'float32',
+    meaning:
+      'What accelerators compute in: `float32`; `tf32`, products of factors with 10 bits (CUDA); `float16`, products with weights (CUDA, WebGPU, CoreML, DirectML). What each costs in exactness is in [devices.md](devices.md). Training needs `float32`.',
+    accepts: precisions.join(', '),
+    parse: (text) => precisions.find((precision) => precision === text),
   },
   memoryMb: {
     variable: 'REFRACT_MEMORY_MB',
     default: (machine) => String(Math.max(512, Math.floor(machine.memoryBytes / 2 / 2 ** 20))),
     defaultInWords: "half of the machine's (or container's) memory",
-    meaning: 'Memory budget over models, compiled programs, activation caches and prepared pictures; the least recently used goes first.',
+    meaning:
+      'Memory budget over models, compiled programs, activation caches and prepared pictures; the least recently used goes first. Several devices have equal parts of three quarters of it, pictures and caches the fourth.',
     ...integer(64, 16_777_216),
   },
   queueLimit: {
     variable: 'REFRACT_QUEUE_LIMIT',
     default: '256',
-    meaning: 'Requests that may wait for the device. The next one is answered 503 at once.',
+    meaning: 'Requests that may wait for a device. The next one is answered 503 at once.',
     ...integer(1, 100_000),
   },
   maxBodyBytes: {
@@ -251,6 +277,19 @@ export const settings: { readonly [K in keyof Config]: Setting<Config[K]> } = {
   },
 }
 
+const devicesIn = (text: string) => text.split(',').map((name) => name.trim())
+
+function deviceProblems(text: string): string[] {
+  const names = devicesIn(text)
+  return names.flatMap((name, index) => {
+    if (name === '') return [`entry ${index + 1} is empty`]
+    if (name === 'auto') return names.length > 1 ? ['auto takes one device, and stands alone'] : []
+    if (isDeviceName(name)) return []
+    const near = nearest(name, ['auto', ...deviceNames])[0]
+    return [`there is no device "${name}"${near === undefined ? '' : ` (did you mean ${near}?)`}`]
+  })
+}
+
 function given(setting: Setting<unknown>, machine: Machine, env: Environment): string {
   const fallback = () => (typeof setting.default === 'string' ? setting.default : setting.default(machine, env))
   return env[setting.variable]?.trim() || fallback()
@@ -281,7 +320,8 @@ export function readConfig(env: Environment, machine: Machine = thisMachine()): 
       const value = setting.parse(text, machine)
       if (value === undefined) {
         const shown = setting.variable === 'DATABASE_URL' ? 'the given value' : `"${text}"`
-        problems.push(`${setting.variable}: ${shown} is not ${setting.accepts}.`)
+        const parts = setting.problems?.(text) ?? []
+        problems.push(`${setting.variable}: ${shown} is not ${setting.accepts}${parts.length > 0 ? `: ${parts.join('; ')}` : ''}.`)
       }
       return [key, value]
     }),

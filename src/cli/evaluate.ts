@@ -1,12 +1,11 @@
 /** `refract evaluate`: SAEs that lie in folders, measured on pictures; every metric with its interval, as JSON. */
 
-import os from 'node:os'
 import path from 'node:path'
 import { evaluateFolders } from '../engine/evaluation/evaluate-folders.js'
 import type { MetricValue } from '../engine/evaluation/metric-definitions.js'
-import { chooseBackend } from '../engine/host/choose-backend.js'
 import { writeFileAtomically } from '../engine/io/atomic-write.js'
 import { version } from '../operations/capabilities.js'
+import { openBackend } from '../operations/open-backend.js'
 import { type Command, type CommandContext, UsageError } from './command.js'
 import { table } from './table.js'
 import { readTrainingConfig } from './training-config.js'
@@ -33,7 +32,7 @@ async function run({ config: settings, values, out, err, signal }: CommandContex
   if (typeof values.config !== 'string') throw new UsageError('evaluate needs --config <file.yaml>.')
   const file = path.resolve(values.config)
   const config = await readTrainingConfig(file, {})
-  const backend = await chooseBackend({ device: settings.device, intraOpThreads: os.availableParallelism() })
+  const backend = await openBackend(settings)
   const display = trainingDisplay(err)
   try {
     const result = await evaluateFolders(config, {

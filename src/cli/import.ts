@@ -1,12 +1,11 @@
 /** `refract import`. */
 
-import { availableParallelism } from 'node:os'
 import { type AnyImported, importAny } from '../catalog/import/import-any.js'
-import { chooseBackend } from '../engine/host/choose-backend.js'
 import { measureSkip } from '../engine/host/measure-skip.js'
 import { describeModel } from '../engine/models/load.js'
 import type { WeightProcessing } from '../engine/models/model.js'
 import { describeSae } from '../engine/saes/load-sae.js'
+import { openBackend } from '../operations/open-backend.js'
 import type { Command } from './command.js'
 import { openDatabase } from './database.js'
 import { progressDisplay } from './progress.js'
@@ -52,8 +51,7 @@ export const importCommand: Command = {
         inspect: ({ folder, processing }, inspectSignal) =>
           describeModel(folder, { processing, ...(inspectSignal && { signal: inspectSignal }) }),
         inspectSae: (sae) => describeSae(sae.folder, { overrides: sae.overrides }),
-        measureSkip: async (request) =>
-          measureSkip(await chooseBackend({ device: config.device, intraOpThreads: availableParallelism() }), request),
+        measureSkip: async (request) => measureSkip(await openBackend(config), request),
         onProgress: progress.show,
         signal,
       })

@@ -52,8 +52,10 @@ export async function runServer({ config, out, err, signal }: CommandContext): P
     if (refusal !== undefined) throw new UsageError(refusal)
 
     const host = await createEngineHost({
-      device: config.device,
+      devices: config.devices,
       memoryBytes: config.memoryMb * 2 ** 20,
+      deviceBytes: config.deviceBytes,
+      precision: config.precision,
       queueLimit: config.queueLimit,
       maxImagePixels: config.maxImagePixels,
       drainMs: DRAIN_MS,

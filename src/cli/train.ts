@@ -1,15 +1,14 @@
 /** `refract train model | clip | sae`: from a configuration file to a folder that can be imported. */
 
 import { execFile } from 'node:child_process'
-import os from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import { chooseBackend } from '../engine/host/choose-backend.js'
 import type { RecipeOptions, RecipeResult } from '../engine/training/recipes/recipe.js'
 import { trainClassifier } from '../engine/training/recipes/train-classifier.js'
 import { trainClip } from '../engine/training/recipes/train-clip.js'
 import { trainSaesRecipe } from '../engine/training/recipes/train-saes-recipe.js'
 import { version } from '../operations/capabilities.js'
+import { openBackend } from '../operations/open-backend.js'
 import { type Command, type CommandContext, UsageError } from './command.js'
 import { overrideOptions, readTrainingConfig } from './training-config.js'
 import { trainingDisplay } from './training-progress.js'
@@ -52,7 +51,7 @@ async function run(recipe: Recipe, { config: settings, values, out, err, signal 
   const file = path.resolve(values.config)
   const config = await readTrainingConfig(file, values)
   const folder = path.resolve(typeof values.out === 'string' ? values.out : path.join('runs', path.parse(file).name))
-  const backend = await chooseBackend({ device: settings.device, intraOpThreads: os.availableParallelism() })
+  const backend = await openBackend(settings)
   const display = trainingDisplay(err)
   const commit = await commitOfCode()
   try {

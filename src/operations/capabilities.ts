@@ -4,6 +4,7 @@
 
 import { readFileSync } from 'node:fs'
 import { Type } from 'typebox'
+import type { DeviceStatus, LoadedWeights } from '../engine/host/host.js'
 import { limitsOf } from './limits.js'
 import { defineOperation } from './operation.js'
 
@@ -11,6 +12,44 @@ import { defineOperation } from './operation.js'
 export const version: string = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')).version
 
 const Bytes = Type.Integer({ format: 'int64' })
+
+const Memory = Type.Object({ budgetBytes: Bytes, usedBytes: Bytes }, { title: 'Memory', additionalProperties: false })
+
+const LoadedModels = Type.Array(
+  Type.Object(
+    {
+      id: Type.String(),
+      weightsSha256: Type.String({ description: 'The first 16 digits.' }),
+      bytes: Bytes,
+      inUse: Type.Boolean(),
+    },
+    { title: 'LoadedModel', additionalProperties: false },
+  ),
+  { description: 'Models whose weights are in memory.' },
+)
+
+const LoadedSaes = Type.Array(
+  Type.Object(
+    { id: Type.String(), weightsSha256: Type.String({ description: 'The first 16 digits.' }), bytes: Bytes, inUse: Type.Boolean() },
+    { title: 'LoadedSae', additionalProperties: false },
+  ),
+  { description: 'SAEs whose weights are in memory.' },
+)
+
+const DeviceShape = Type.Object(
+  {
+    device: Type.String(),
+    backend: Type.String(),
+    state: Type.String({ description: '`ready` when it takes work.' }),
+    queueLength: Type.Integer(),
+    queueLimit: Type.Integer(),
+    restarts: Type.Integer(),
+    memory: Memory,
+    models: LoadedModels,
+    saes: LoadedSaes,
+  },
+  { title: 'Device', additionalProperties: false },
+)
 
 export const capabilities = defineOperation({
   name: 'capabilities',
@@ -27,6 +66,7 @@ export const capabilities = defineOperation({
           state: Type.String({ description: '`ready` when it takes work.' }),
           backend: Type.String(),
           device: Type.String(),
+          precision: Type.String({ description: 'What the devices compute in: `float32`, `tf32` or `float16` (`REFRACT_PRECISION`).' }),
           passedOver: Type.Array(
             Type.Object({ device: Type.String(), why: Type.String() }, { title: 'PassedOverDevice', additionalProperties: false }),
             { description: 'Devices that `REFRACT_DEVICE=auto` would have taken rather, and why it did not.' },
@@ -37,26 +77,13 @@ export const capabilities = defineOperation({
         },
         { title: 'Engine', additionalProperties: false },
       ),
-      memory: Type.Object({ budgetBytes: Bytes, usedBytes: Bytes }, { title: 'Memory', additionalProperties: false }),
-      models: Type.Array(
-        Type.Object(
-          {
-            id: Type.String(),
-            weightsSha256: Type.String({ description: 'The first 16 digits.' }),
-            bytes: Bytes,
-            inUse: Type.Boolean(),
-          },
-          { title: 'LoadedModel', additionalProperties: false },
-        ),
-        { description: 'Models whose weights are in memory.' },
-      ),
-      saes: Type.Array(
-        Type.Object(
-          { id: Type.String(), weightsSha256: Type.String({ description: 'The first 16 digits.' }), bytes: Bytes, inUse: Type.Boolean() },
-          { title: 'LoadedSae', additionalProperties: false },
-        ),
-        { description: 'SAEs whose weights are in memory.' },
-      ),
+      devices: Type.Array(DeviceShape, {
+        description:
+          'As `REFRACT_DEVICE` lists them. What stands beside is of all together; a model or an SAE that several hold is there once.',
+      }),
+      memory: Memory,
+      models: LoadedModels,
+      saes: LoadedSaes,
       programs: Type.Object(
         {
           count: Type.Integer(),
@@ -79,11 +106,13 @@ export const capabilities = defineOperation({
   ),
 
   async run({ host, config }) {
-    const { state, backend, device, passedOver, queueLength, queueLimit, restarts, memory, models, saes, programs } = host.status()
+    const status = host.status()
+    const { state, backend, device, passedOver, queueLength, queueLimit, restarts, memory, models, saes, programs } = status
     return {
       version,
       runtime: `node ${process.versions.node} on ${process.platform}-${process.arch}`,
-      engine: { state, backend, device, passedOver: [...passedOver], queueLength, queueLimit, restarts },
+      engine: { state, backend, device, precision: config.precision, passedOver: [...passedOver], queueLength, queueLimit, restarts },
+      devices: status.devices.map(ofDevice),
       memory: { budgetBytes: memory.budgetBytes, usedBytes: memory.usedBytes },
       models: models.map(loaded),
       saes: saes.map(loaded),
@@ -93,8 +122,12 @@ export const capabilities = defineOperation({
   },
 })
 
+function ofDevice({ device, backend, state, queueLength, queueLimit, restarts, memory, models, saes }: DeviceStatus) {
+  return { device, backend, state, queueLength, queueLimit, restarts, memory, models: models.map(loaded), saes: saes.map(loaded) }
+}
+
 /** The key of a model or an SAE is `id@sha256`. */
-function loaded({ key, bytes, inUse }: { readonly key: string; readonly bytes: number; readonly inUse: boolean }) {
+function loaded({ key, bytes, inUse }: LoadedWeights) {
   const at = key.lastIndexOf('@')
   return { id: key.slice(0, at), weightsSha256: key.slice(at + 1), bytes, inUse }
 }

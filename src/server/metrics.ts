@@ -4,7 +4,15 @@
 
 import type { FastifyInstance } from 'fastify'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { DeviceStatus, HostStatus } from '../engine/host/host.js'
 import type { Context } from '../operations/operation.js'
+
+/** Without labels: of the whole. `place` is the device's in REFRACT_DEVICE, where one may stand twice. */
+interface Sample {
+  readonly device?: string
+  readonly place?: number
+  readonly value: number
+}
 
 export function metrics(app: FastifyInstance, { host }: Context): void {
   const registry = new Registry()
@@ -22,36 +30,116 @@ export function metrics(app: FastifyInstance, { host }: Context): void {
     durations.observe({ method: request.method, route, status: reply.statusCode }, reply.elapsedTime / 1000)
   })
 
-  const gauge = (name: string, help: string, value: () => number) =>
+  const labelNames = ['device', 'place'] as const
+  const gauge = (name: string, help: string, samples: () => readonly Sample[]) =>
     new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(value())
-      },
-    })
-  const counter = (name: string, help: string, value: () => number) =>
-    new Counter({
-      name,
-      help,
-      registers,
+      ...{ name, help, labelNames, registers },
       collect() {
         this.reset()
-        this.inc(value())
+        for (const { value, ...labels } of samples()) this.set(labels, value)
       },
     })
-  gauge('refract_engine_ready', '1 when the engine takes work.', () => (host.status().state === 'ready' ? 1 : 0))
-  gauge('refract_queue_length', 'Requests waiting for the device.', () => host.status().queueLength)
-  gauge('refract_memory_budget_bytes', 'Memory that models, programs and caches may take.', () => host.status().memory.budgetBytes)
-  gauge('refract_memory_used_bytes', 'Memory that they take.', () => host.status().memory.usedBytes)
-  gauge('refract_models_loaded', 'Models whose weights are in memory.', () => host.status().models.length)
-  gauge('refract_programs', 'Compiled programs in memory.', () => host.status().programs.count)
-  counter('refract_programs_compiled_total', 'Programs compiled.', () => host.status().programs.compiled)
-  counter('refract_program_hits_total', 'Runs that found their program compiled.', () => host.status().programs.hits)
-  counter('refract_runs_total', 'Runs of the device; one can serve several requests.', () => host.status().runs.count)
-  counter('refract_run_inputs_total', 'Pictures and texts in those runs.', () => host.status().runs.rows)
-  counter('refract_engine_restarts_total', 'Times that the engine died and was started again.', () => host.status().restarts)
+  const counter = (name: string, help: string, samples: () => readonly Sample[]) =>
+    new Counter({
+      ...{ name, help, labelNames, registers },
+      collect() {
+        this.reset()
+        for (const { value, ...labels } of samples()) this.inc(labels, value)
+      },
+    })
+  const whole = (value: (status: HostStatus) => number) => (): Sample[] => [{ value: value(host.status()) }]
+  const each = (value: (device: DeviceStatus) => number) => () =>
+    host.status().devices.map((status, place): Sample => ({ device: status.device, place, value: value(status) }))
+
+  const isReady = ({ state }: DeviceStatus) => (state === 'ready' ? 1 : 0)
+  gauge('refract_engine_ready', '1 when the engine takes work.', whole(isReady))
+  gauge(
+    'refract_queue_length',
+    'Requests waiting for a device.',
+    whole(({ queueLength }) => queueLength),
+  )
+  gauge(
+    'refract_memory_budget_bytes',
+    'Memory that models, programs and caches may take.',
+    whole(({ memory }) => memory.budgetBytes),
+  )
+  gauge(
+    'refract_memory_used_bytes',
+    'Memory that they take.',
+    whole(({ memory }) => memory.usedBytes),
+  )
+  gauge(
+    'refract_models_loaded',
+    'Models whose weights are in memory.',
+    whole(({ models }) => models.length),
+  )
+  gauge(
+    'refract_programs',
+    'Compiled programs in memory.',
+    whole(({ programs }) => programs.count),
+  )
+  counter(
+    'refract_programs_compiled_total',
+    'Programs compiled.',
+    whole(({ programs }) => programs.compiled),
+  )
+  counter(
+    'refract_program_hits_total',
+    'Runs that found their program compiled.',
+    whole(({ programs }) => programs.hits),
+  )
+  counter(
+    'refract_runs_total',
+    'Runs of the devices; one can serve several requests.',
+    whole(({ runs }) => runs.count),
+  )
+  counter(
+    'refract_run_inputs_total',
+    'Pictures and texts in those runs.',
+    whole(({ runs }) => runs.rows),
+  )
+  counter(
+    'refract_engine_restarts_total',
+    'Times that the engine died and was started again.',
+    whole(({ restarts }) => restarts),
+  )
+
+  gauge('refract_device_ready', '1 when it takes work.', each(isReady))
+  gauge(
+    'refract_device_queue_length',
+    'Requests waiting for it.',
+    each(({ queueLength }) => queueLength),
+  )
+  gauge(
+    'refract_device_memory_budget_bytes',
+    'Memory that its models, programs and runs may take.',
+    each(({ memory }) => memory.budgetBytes),
+  )
+  gauge(
+    'refract_device_memory_used_bytes',
+    'Memory that they take.',
+    each(({ memory }) => memory.usedBytes),
+  )
+  gauge(
+    'refract_device_models_loaded',
+    'Models that it has in memory.',
+    each(({ models }) => models.length),
+  )
+  counter(
+    'refract_device_runs_total',
+    'Its runs.',
+    each(({ runs }) => runs.count),
+  )
+  counter(
+    'refract_device_run_inputs_total',
+    'Pictures and texts in those runs.',
+    each(({ runs }) => runs.rows),
+  )
+  counter(
+    'refract_device_restarts_total',
+    'Times that it died and was started again.',
+    each(({ restarts }) => restarts),
+  )
 
   app.get('/metrics', async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()))
   app.addHook('onClose', async () => registry.clear())

@@ -20,7 +20,9 @@ describe('settings', () => {
       host: '127.0.0.1',
       dataDir: '/srv/.refract',
       databaseUrl: '',
-      device: 'auto',
+      devices: ['auto'],
+      deviceBytes: 0,
+      precision: 'float32',
       memoryMb: 4096,
       queueLimit: 256,
       maxBodyBytes: 64 * 2 ** 20,
@@ -61,7 +63,7 @@ describe('settings', () => {
     ).toMatchObject({
       port: 0,
       dataDir: '/home/ada/data',
-      device: 'cuda:1',
+      devices: ['cuda:1'],
       maxBodyBytes: 2 * 2 ** 20,
       hubHome: '/srv/hf',
       hubCache: '/srv/hf/hub',
@@ -99,6 +101,16 @@ describe('settings', () => {
     expect(more).toEqual([])
     expect(problem).toContain(variable)
     expect(problem).toContain(Object.values(settings).find((setting) => setting.variable === variable)?.accepts)
+  })
+
+  test('name one device or several, and everything that is wrong with a list is said at once', () => {
+    expect(read({ REFRACT_DEVICE: 'cuda:0, cuda:1,cpu,cpu' }).devices).toEqual(['cuda:0', 'cuda:1', 'cpu', 'cpu'])
+    const [problem, ...more] = problemsOf({ REFRACT_DEVICE: 'cuda:0,,cpus,auto,tpu9000' })
+    expect(more).toEqual([])
+    expect(problem).toMatch(
+      /: entry 2 is empty; there is no device "cpus" \(did you mean cpu\?\); auto takes one device, and stands alone; there is no device "tpu9000"\.$/,
+    )
+    expect(read({ REFRACT_DEVICE_MEMORY_MB: '40000' }).deviceBytes).toBe(40_000 * 2 ** 20)
   })
 
   test('are all reported at once', () => {

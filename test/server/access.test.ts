@@ -197,4 +197,7 @@ test('metrics count requests by route and show the engine', async () => {
   ]) {
     expect(text).toMatch(new RegExp(`^${name} `, 'm'))
   }
+  const { runs } = server.host.status()
+  expect(text).toContain(`refract_device_runs_total{device="cpu",place="0"} ${runs.count}\n`)
+  expect(text).toContain('refract_device_ready{device="cpu",place="0"} 1\n')
 })

@@ -34,7 +34,7 @@ export async function startTestServer(): Promise<TestServer> {
   const { catalog, database, close } = await createTestCatalog()
   const config = { ...readConfig({}), host: '127.0.0.1', dataDir: database.dataDir, maxBodyBytes: 2 ** 20, maxInputsPerRequest: 16 }
   const host = await createEngineHost({
-    device: 'cpu',
+    devices: ['cpu'],
     memoryBytes: 128 * 2 ** 20,
     intraOpThreads: 1,
     imageThreads: 1,

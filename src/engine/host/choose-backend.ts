@@ -14,7 +14,8 @@ import type { EngineOptions } from './engine-worker-calls.js'
 /** @param which  what stands behind the colon of the device's name */
 type Create = (options: EngineOptions, which: string | undefined) => Backend | Promise<Backend>
 
-const onnxRuntime: Create = (options) => createOnnxRuntimeBackend(options)
+const onnxRuntime: Create = ({ deviceBytes = 0, ...options }) =>
+  createOnnxRuntimeBackend({ ...options, ...(deviceBytes > 0 && { deviceBytes }) })
 
 /** By what stands before the colon. */
 const devices: Record<string, Create> = {

@@ -1,31 +1,38 @@
 /**
- * The engine as the rest of the server has it: a worker thread that owns the device, threads that prepare pictures, one memory budget, and
- * this object, whose methods cost the calling thread next to nothing.
+ * The engine as the rest of the server has it: for each device a worker thread that owns it, threads that prepare pictures, one memory
+ * budget, and this object, whose methods cost the calling thread next to nothing.
  */
 
 import { availableParallelism } from 'node:os'
+import type { Precision } from '../backends/backend.js'
 import { ActivationCaches } from './activation-caches.js'
 import { orCancelled } from './cancellation.js'
 import type { Channel } from './channel.js'
-import type { EngineInfo, EngineWorker } from './engine-worker-calls.js'
-import type { EngineHost, HostStatus } from './host.js'
+import { Device } from './device.js'
+import { type DeviceList, isAccelerator } from './device-names.js'
+import { Devices } from './devices.js'
+import { divideMemory } from './divide-memory.js'
+import { saesOf } from './engine-worker-calls.js'
+import type { EngineHost } from './host.js'
 import type { HostEvent } from './host-events.js'
+import { hostStatus } from './host-status.js'
 import { ImagePool } from './image-pool.js'
-import { MemoryBudget, type ResidentKind } from './memory-budget.js'
 import { PreparedPictures } from './prepared-pictures.js'
-import { RunDispatcher } from './run-dispatcher.js'
-import { defaultRestartPolicy, type RestartPolicy, Supervisor } from './supervisor.js'
+import { defaultRestartPolicy, type RestartPolicy } from './supervisor.js'
 import { openThread } from './thread-channel.js'
-import { WorkerMemory } from './worker-memory.js'
 
 export interface EngineHostOptions {
-  /** `auto`, `cpu`, `reference`, ...; see choose-backend.ts. */
-  readonly device: string
-  /** One budget over models, SAEs, programs, activation caches, prepared pictures and the run in flight. */
+  /** `auto`, `cpu`, `reference`, ...; see choose-backend.ts. One may be named several times. */
+  readonly devices: DeviceList
+  /** One budget over models, SAEs, programs, activation caches, prepared pictures and the runs in flight. */
   readonly memoryBytes: number
-  /** Runs that may wait. Default 256. */
+  /** How much of each accelerator's memory weights may take. 0, as by default: as its backend has it. */
+  readonly deviceBytes?: number
+  /** Default `float32`. */
+  readonly precision?: Precision
+  /** Runs that may wait for each device. Default 256. */
   readonly queueLimit?: number
-  /** Rows that are computed together at most. Default 16: on a CPU, larger batches give no more images a second. */
+  /** Rows that are computed together at most. Default: what suits the device (device-names.ts). */
   readonly maxBatch?: number
   /** Requests are merged as long as their results and working memory together stay below this. Default 512 MB. */
   readonly maxBatchBytes?: number
@@ -35,7 +42,7 @@ export interface EngineHostOptions {
   readonly imageQueueLimit?: number
   /** Default: half the machine's, at most 2. */
   readonly imageThreads?: number
-  /** Threads that an operator is split over. Default: the machine's. */
+  /** Threads that an operator is split over. Default: the machine's, shared out among the devices that compute on its processor. */
   readonly intraOpThreads?: number
   /** How long activations are kept for those who come back for them. Default 30 minutes. */
   readonly cacheMaxAgeMs?: number
@@ -48,48 +55,49 @@ export interface EngineHostOptions {
 }
 
 export interface Transport {
-  openEngine(): Channel
+  /** @param place  of the device among all */
+  openEngine(place: number): Channel
   openImages(): Channel
 }
 
 const threads: Transport = { openEngine: () => openThread('engine-worker'), openImages: () => openThread('image-worker') }
 
-/** What can be made again in milliseconds may not push out what takes seconds. */
-const shares: Partial<Record<ResidentKind, number>> = { picture: 0.25, cache: 0.5 }
-
-/** @throws DEVICE_UNAVAILABLE, or the reason why the worker does not start */
+/** @throws DEVICE_UNAVAILABLE, or the reason why a worker does not start */
 export async function createEngineHost(options: EngineHostOptions): Promise<EngineHost> {
-  const { device, memoryBytes, transport = threads, observe = () => undefined } = options
+  const { devices: names, transport = threads, observe = () => undefined } = options
   const parallelism = availableParallelism()
-  const intraOpThreads = options.intraOpThreads ?? parallelism
-  const budget = new MemoryBudget({ budgetBytes: memoryBytes, shares })
-  const memory = new WorkerMemory({ budget, observe })
-  const supervisor = new Supervisor<EngineWorker, EngineInfo>({
-    open: transport.openEngine,
-    start: (remote) => remote.call('start', [{ device, intraOpThreads }]),
-    policy: options.restart ?? defaultRestartPolicy,
-    onDeath: (reason) => {
-      memory.forget()
-      observe({ kind: 'worker-died', reason })
-    },
-  })
-  const dispatcher = new RunDispatcher({
-    supervisor,
-    memory,
-    budget,
-    observe,
-    queueLimit: options.queueLimit ?? 256,
-    maxBatch: options.maxBatch ?? 16,
-    maxBatchBytes: options.maxBatchBytes ?? 512 * 2 ** 20,
-  })
+  const nOnProcessor = names.filter((name) => !isAccelerator(name)).length
+  const memory = divideMemory(options.memoryBytes, names.length)
+  const devices = new Devices(
+    names.map(
+      (device, place) =>
+        new Device({
+          device,
+          intraOpThreads: options.intraOpThreads ?? Math.max(1, Math.floor(parallelism / Math.max(1, nOnProcessor))),
+          deviceBytes: options.deviceBytes ?? 0,
+          precision: options.precision ?? 'float32',
+          budget: memory.devices[place]!,
+          queueLimit: options.queueLimit ?? 256,
+          maxBatch: options.maxBatch,
+          maxBatchBytes: options.maxBatchBytes ?? 512 * 2 ** 20,
+          restart: options.restart ?? defaultRestartPolicy,
+          open: () => transport.openEngine(place),
+          observe,
+        }),
+    ),
+  )
   const images = new ImagePool({
     threads: options.imageThreads ?? Math.min(2, Math.ceil(parallelism / 2)),
     queueLimit: options.imageQueueLimit ?? 1024,
     limits: { maxPixels: options.maxImagePixels ?? 50_000_000 },
     open: transport.openImages,
   })
-  const pictures = new PreparedPictures({ budget, prepare: (bytes, how, signal) => images.prepare(bytes, how, signal) })
-  const caches = new ActivationCaches({ budget, maxAgeMs: options.cacheMaxAgeMs ?? 30 * 60_000 })
+  const pictures = new PreparedPictures({
+    budget: memory.shared,
+    prepare: (bytes, how, signal) => images.prepare(bytes, how, signal),
+  })
+  const caches = new ActivationCaches({ budget: memory.shared, maxAgeMs: options.cacheMaxAgeMs ?? 30 * 60_000 })
+  const budgets = [...new Set([memory.shared, ...memory.devices])]
   let closing: Promise<void> | undefined
 
   async function close(): Promise<void> {
@@ -97,85 +105,66 @@ export async function createEngineHost(options: EngineHostOptions): Promise<Engi
     const deadline = new Promise<void>((resolve) => {
       timer = setTimeout(resolve, options.drainMs ?? 10_000)
     })
-    await dispatcher.close(deadline)
+    await devices.close(deadline)
     clearTimeout(timer)
-    await Promise.all([supervisor.close(), images.close()])
+    await images.close()
   }
 
   try {
-    await supervisor.remote()
+    await devices.started()
   } catch (error) {
-    await supervisor.close()
+    await devices.close(Promise.resolve())
     throw error
   }
   return {
-    inspect: (source, signal) => dispatcher.inspect(source, signal),
-    load: (source, signal) => dispatcher.load(source, signal),
-    unload: (key) => memory.unload(key),
-    run: (request, signal) => dispatcher.run(request, signal),
-    codes: (request, signal) => dispatcher.codes(request, signal),
-    analyse: (name, request, signal) => dispatcher.analyse(name, request, signal),
-    exportGraph: (request, signal) => dispatcher.exportGraph(request, signal),
-    decoderRows: (request, signal) => dispatcher.decoderRows(request, signal),
-    decoderCosines: (request, signal) => dispatcher.decoderCosines(request, signal),
-    inspectSae: (source, signal) => dispatcher.inspectSae(source, signal),
-    unloadSae: (key) => memory.unloadSae(key),
+    inspect: (source, signal) => devices.inspect(source, signal),
+    load: (model, signal) => devices.on({ model, saes: [] }, ({ dispatcher }) => dispatcher.load(model, signal), signal),
+    unload: (key) => devices.unload(key),
+    run: (request, signal) => {
+      const { model, editSaes = [] } = request
+      return devices.on({ model, saes: editSaes }, ({ dispatcher }) => dispatcher.run(request, signal), signal)
+    },
+    codes: (request, signal) => {
+      const { model, saes, editSaes = [] } = request
+      return devices.on({ model, saes: saesOf({ saes, editSaes }) }, ({ dispatcher }) => dispatcher.codes(request, signal), signal)
+    },
+    analyse: (name, request, signal) => {
+      const { model, saes = [] } = request
+      return devices.on({ model, saes }, ({ dispatcher }) => dispatcher.analyse(name, request, signal), signal)
+    },
+    exportGraph: (request, signal) => {
+      const { model, saes, editSaes = [] } = request
+      return devices.on({ model, saes: saesOf({ saes, editSaes }) }, ({ dispatcher }) => dispatcher.exportGraph(request, signal), signal)
+    },
+    decoderRows: (request, signal) => {
+      return devices.on({ saes: [request.sae] }, ({ dispatcher }) => dispatcher.decoderRows(request, signal), signal)
+    },
+    decoderCosines: (request, signal) => {
+      const { model, sae } = request
+      return devices.on({ model, saes: [sae] }, ({ dispatcher }) => dispatcher.decoderCosines(request, signal), signal)
+    },
+    inspectSae: (source, signal) => devices.inspectSae(source, signal),
+    unloadSae: (key) => devices.unloadSae(key),
     preprocess: (image, how, signal) => pictures.get(image, how, signal),
     inspectImage: (bytes, signal) => orCancelled(images.inspect(bytes, signal), signal),
     draw: (drawing, signal) => images.draw(drawing, signal),
     keep: (activations, about) => caches.keep(activations, about),
     cached: (id) => caches.get(id),
-    status: () => status({ supervisor, dispatcher, memory, budget, images, pictures }),
+    status: () =>
+      hostStatus({
+        devices: devices.status(),
+        budgets,
+        pictures: {
+          count: memory.shared.residents('picture').length,
+          hits: pictures.hits,
+          misses: pictures.misses,
+          waiting: images.waiting,
+        },
+        caches: { count: memory.shared.residents('cache').length },
+      }),
     close: () => {
       closing ??= close()
       return closing
     },
-  }
-}
-
-interface Parts {
-  readonly supervisor: Supervisor<EngineWorker, EngineInfo>
-  readonly dispatcher: RunDispatcher
-  readonly memory: WorkerMemory
-  readonly budget: MemoryBudget
-  readonly images: ImagePool
-  readonly pictures: PreparedPictures
-}
-
-function status({ supervisor, dispatcher, memory, budget, images, pictures }: Parts): HostStatus {
-  const weights = (kind: 'model' | 'sae') =>
-    budget.residents(kind).map(({ id, bytes }) => ({ key: id.slice(kind.length + 1), bytes, inUse: budget.isPinned(id) }))
-  const bytesOf = (kind: ResidentKind) => budget.bytesOf(kind)
-  return {
-    state: supervisor.state,
-    backend: supervisor.info?.backend ?? '',
-    device: supervisor.info?.device ?? '',
-    passedOver: supervisor.info?.passedOver ?? [],
-    queueLength: dispatcher.queueLength,
-    queueLimit: dispatcher.queueLimit,
-    restarts: supervisor.restarts,
-    memory: {
-      budgetBytes: budget.budgetBytes,
-      usedBytes: budget.usedBytes,
-      byKind: {
-        model: bytesOf('model'),
-        sae: bytesOf('sae'),
-        program: bytesOf('program'),
-        run: bytesOf('run'),
-        cache: bytesOf('cache'),
-        picture: bytesOf('picture'),
-      },
-    },
-    models: weights('model'),
-    saes: weights('sae'),
-    programs: {
-      count: budget.residents('program').length,
-      bytes: bytesOf('program'),
-      compiled: memory.compiled,
-      hits: memory.programHits,
-    },
-    runs: dispatcher.totals,
-    pictures: { count: budget.residents('picture').length, hits: pictures.hits, misses: pictures.misses, waiting: images.waiting },
-    caches: { count: budget.residents('cache').length },
   }
 }

@@ -20,6 +20,8 @@ export interface EngineOptions {
   readonly intraOpThreads: number
   /** Default `float32`. */
   readonly precision?: Precision
+  /** How much of an accelerator's memory weights may take. 0, as by default: as the backend has it. */
+  readonly deviceBytes?: number
 }
 
 export interface EngineInfo {

@@ -8,4 +8,4 @@ export type HostEvent =
   | { readonly kind: 'load'; readonly model: string; readonly bytes: number; readonly ms: number }
   | { readonly kind: 'load-sae'; readonly sae: string; readonly bytes: number; readonly ms: number }
   | { readonly kind: 'compile'; readonly program: string; readonly ms: number }
-  | { readonly kind: 'worker-died'; readonly reason: string }
+  | { readonly kind: 'worker-died'; readonly device: string; readonly reason: string }

@@ -138,7 +138,14 @@ export interface RunTimings {
   readonly run: number
 }
 
-export interface HostStatus {
+export interface LoadedWeights {
+  readonly key: string
+  readonly bytes: number
+  readonly inUse: boolean
+}
+
+/** Of one device. */
+export interface DeviceStatus {
   /** `unhealthy`: the worker died again and again, and is left alone for a while. */
   readonly state: 'starting' | 'ready' | 'restarting' | 'unhealthy' | 'closed'
   readonly backend: string
@@ -148,17 +155,25 @@ export interface HostStatus {
   readonly queueLength: number
   readonly queueLimit: number
   readonly restarts: number
-  readonly memory: {
-    readonly budgetBytes: number
-    readonly usedBytes: number
-    /** `run` is the results and the working memory of the run in flight. */
-    readonly byKind: Readonly<Record<'model' | 'sae' | 'program' | 'run' | 'cache' | 'picture', number>>
-  }
-  readonly models: readonly { readonly key: string; readonly bytes: number; readonly inUse: boolean }[]
-  readonly saes: readonly { readonly key: string; readonly bytes: number; readonly inUse: boolean }[]
+  /** Used by its weights, programs and runs. */
+  readonly memory: { readonly budgetBytes: number; readonly usedBytes: number }
+  readonly models: readonly LoadedWeights[]
+  readonly saes: readonly LoadedWeights[]
   readonly programs: { readonly count: number; readonly bytes: number; readonly compiled: number; readonly hits: number }
   /** Since the start: runs of the device, the requests they served and the inputs in those. */
   readonly runs: { readonly count: number; readonly requests: number; readonly rows: number }
+}
+
+/** Of all devices together; `ready` when one of them is. Names are joined, numbers added, weights that several hold are listed once. */
+export interface HostStatus extends DeviceStatus {
+  readonly devices: readonly DeviceStatus[]
+  /** With prepared pictures and activation caches. */
+  readonly memory: {
+    readonly budgetBytes: number
+    readonly usedBytes: number
+    /** `run` is the results and the working memory of the runs in flight. */
+    readonly byKind: Readonly<Record<'model' | 'sae' | 'program' | 'run' | 'cache' | 'picture', number>>
+  }
   /** Prepared pictures in memory; `waiting` ones have not been begun. */
   readonly pictures: { readonly count: number; readonly hits: number; readonly misses: number; readonly waiting: number }
   /** Kept activations. */

@@ -10,7 +10,8 @@
 import { EngineError, invariant } from '../errors.js'
 
 /** `run` is working memory: pinned while a run lasts, then gone. */
-export type ResidentKind = 'model' | 'sae' | 'program' | 'run' | 'cache' | 'picture'
+export const residentKinds = ['model', 'sae', 'program', 'run', 'cache', 'picture'] as const
+export type ResidentKind = (typeof residentKinds)[number]
 
 export interface Resident {
   /** Unique over all kinds, `model:clip@1a2b`. */
@@ -67,9 +68,13 @@ export class MemoryBudget {
     return [...this.#residents.values()].filter((resident) => kind === undefined || resident.kind === kind)
   }
 
-  /** What could be had by evicting everything that is idle; negative when what is pinned has outgrown the budget. */
-  availableBytes(): number {
-    return this.budgetBytes - this.residents().reduce((sum, { id, bytes }) => (this.#pins.has(id) ? sum + bytes : sum), 0)
+  /**
+   * What could be had by evicting everything that is idle; negative when what is pinned has outgrown the budget.
+   * @param beside  as if these were not there
+   */
+  availableBytes(beside: readonly string[] = []): number {
+    const stays = ({ id }: Resident) => this.#pins.has(id) && !beside.includes(id)
+    return this.budgetBytes - this.residents().reduce((sum, resident) => (stays(resident) ? sum + resident.bytes : sum), 0)
   }
 
   bytesOf(kind: ResidentKind): number {

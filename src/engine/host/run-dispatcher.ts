@@ -47,15 +47,15 @@ import { fromWire, type Remote } from './remote.js'
 import { type EngineRequest, type RequestStructure, structureOf } from './structure-key.js'
 import type { Supervisor } from './supervisor.js'
 import { type Served, type Waiting, WaitingLine } from './waiting-line.js'
-import type { WorkerMemory } from './worker-memory.js'
+import { type WorkerMemory, weightIds } from './worker-memory.js'
 
 export interface RunDispatcherOptions {
   readonly supervisor: Supervisor<EngineWorker, EngineInfo>
   readonly memory: WorkerMemory
   readonly budget: MemoryBudget
   readonly queueLimit: number
-  /** Rows that run together at most. */
-  readonly maxBatch: number
+  /** Rows that run together at most, once the device is known. */
+  readonly maxBatch: () => number
   /** Bytes that requests may come to together (their results and what computing them takes) for them to be merged. */
   readonly maxBatchBytes: number
   readonly observe: (event: HostEvent) => void
@@ -127,6 +127,22 @@ export class RunDispatcher {
 
   get queueLimit(): number {
     return this.#options.queueLimit
+  }
+
+  /** Requests that wait or are being served. */
+  get nRequests(): number {
+    return this.#line.length + this.#serving.length
+  }
+
+  /** Whether those who wait fill the next run: who comes now waits for more than that one. */
+  get isBusy(): boolean {
+    const maxRows = this.#options.maxBatch()
+    return this.#line.items.reduce((sum, { mergeKey, nRows }) => sum + (mergeKey === undefined ? 1 : nRows / maxRows), 0) >= 1
+  }
+
+  /** What those who wait or are being served need, by its ids in the memory budget. */
+  get needs(): ReadonlySet<string> {
+    return new Set([...this.#line.items, ...this.#serving].flatMap(({ needs }) => needs))
   }
 
   async run(request: RunRequest, signal?: AbortSignal): Promise<RunResult> {
@@ -207,8 +223,7 @@ export class RunDispatcher {
         answer = await read(worker)
       },
     }
-    const needs = this.#options.memory.needsOf({ saes: about.saes, ...(model && { model }) })
-    this.#enqueue({ source: model, reading, needs, nRows: 0 }, done, signal)
+    this.#enqueue({ source: model, reading, needs: weightIds({ model, saes: about.saes }), nRows: 0 }, done, signal)
     await done.promise
     return answer as T
   }
@@ -338,7 +353,7 @@ export class RunDispatcher {
     const { budget, maxBatch, maxBatchBytes, observe } = this.#options
     // While a row is computed, its result is there twice: where the backend makes it, and where it goes.
     const computing = plan.outputBytesPerRow + plan.workingBytesPerRow
-    const fitting = (bytes: number) => Math.max(1, Math.min(maxBatch, Math.floor(bytes / (plan.outputBytesPerRow + computing))))
+    const fitting = (bytes: number) => Math.max(1, Math.min(maxBatch(), Math.floor(bytes / (plan.outputBytesPerRow + computing))))
     const maxRows = fitting(maxBatchBytes)
     const mates = plan.couplesRows ? [] : this.#line.mates(head, Math.min(maxRows, fitting(budget.availableBytes())))
     const jobs = [head, ...mates].filter((job) => !job.isSettled())

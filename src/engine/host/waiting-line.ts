@@ -56,6 +56,10 @@ export class WaitingLine<T extends Waiting> {
     return this.#places[0]?.item
   }
 
+  get items(): readonly T[] {
+    return this.#places.map(({ item }) => item)
+  }
+
   /** How many wait that may share runs by this key, and their rows. */
   kin(mergeKey: string | undefined): { readonly nRequests: number; readonly nRows: number } {
     const kin = this.#places.filter(({ item }) => mergeKey !== undefined && item.mergeKey === mergeKey)

@@ -4,6 +4,7 @@
  */
 
 import type { ModelDescription } from '../models/model.js'
+import type { SaeDescription } from '../saes/load-sae.js'
 import type { SaeConfig } from '../saes/sae.js'
 import type { RowSize } from './analysis-bytes.js'
 import { type EngineWorker, type Plan, type Structure, saesOf } from './engine-worker-calls.js'
@@ -28,6 +29,18 @@ interface Weights {
   readonly evict: () => void
   readonly loaded: (bytes: number, ms: number) => void
 }
+
+/** A model and SAEs. */
+export interface WeightSources {
+  readonly model?: ModelSource | undefined
+  readonly saes: readonly SaeSource[]
+}
+
+/** Ids in the memory budget. */
+export const weightIds = ({ model, saes }: WeightSources): readonly string[] => [
+  ...(model ? [modelId(model.key)] : []),
+  ...saes.map(({ key }) => saeId(key)),
+]
 
 export interface ReadyProgram {
   readonly plan: Plan
@@ -76,11 +89,6 @@ export class WorkerMemory {
     return [modelId(model), ...saes, ...(plan === undefined ? [] : [programId(plan.program)])]
   }
 
-  /** The same of what reads weights, and of analyses. */
-  needsOf({ model, saes }: { readonly model?: ModelSource; readonly saes: readonly SaeSource[] }): readonly string[] {
-    return [...(model ? [modelId(model.key)] : []), ...saes.map(({ key }) => saeId(key))]
-  }
-
   /**
    * Brings a model in; returns the ms that took, 0 when it was there. The caller has pinned it.
    *
@@ -92,7 +100,7 @@ export class WorkerMemory {
       id: modelId(key),
       kind: 'model',
       what: `Model "${key}"`,
-      inspect: async () => weightBytes(await worker.call('inspect', [source])),
+      inspect: async () => modelBytes(await worker.call('inspect', [source])),
       load: async () => {
         const { bytes, row } = await worker.call('load', [source])
         this.#rows.set(key, row)
@@ -111,9 +119,9 @@ export class WorkerMemory {
       kind: 'sae',
       what: `SAE "${key}"`,
       inspect: async () => {
-        const { nParameters, config } = await worker.call('inspectSae', [source])
-        this.#saeConfigs.set(key, config)
-        return 4 * nParameters
+        const description = await worker.call('inspectSae', [source])
+        this.#saeConfigs.set(key, description.config)
+        return saeBytes(description)
       },
       load: () => worker.call('loadSae', [source]),
       evict: () => this.#tell('unloadSae', key),
@@ -219,11 +227,12 @@ export class WorkerMemory {
   }
 }
 
-const modelId = (key: string) => `model:${key}`
-const saeId = (key: string) => `sae:${key}`
+export const modelId = (key: string) => `model:${key}`
+export const saeId = (key: string) => `sae:${key}`
 const programId = (program: string) => `program:${program}`
 
 /** What a model takes in memory, as its files' headers say it; weights are computed with as float32. */
-function weightBytes({ vision, text }: ModelDescription): number {
-  return 4 * (vision.nParameters + (text?.nParameters ?? 0))
-}
+export const modelBytes = ({ vision, text }: ModelDescription) => 4 * (vision.nParameters + (text?.nParameters ?? 0))
+
+/** The same of an SAE. */
+export const saeBytes = ({ nParameters }: SaeDescription) => 4 * nParameters

@@ -12,8 +12,8 @@ import { openCatalog } from '../../catalog/open-catalog.js'
 import { withLock } from '../../catalog/process-lock.js'
 import type { Config } from '../../config.js'
 import type { Backend } from '../../engine/backends/backend.js'
-import { chooseBackend } from '../../engine/host/choose-backend.js'
 import { storageError } from '../../engine/io/storage-errors.js'
+import { openBackend } from '../open-backend.js'
 import type { JobContext, JobKind } from './job-kind.js'
 import type { FromJobProcess, ShardEnd, ToJobProcess } from './messages.js'
 import { Reports } from './reports.js'
@@ -74,7 +74,7 @@ async function open({ config, places, kindsModule }: ToJobProcess & { type: 'beg
     config,
     catalog,
     kinds: jobKinds,
-    backend: () => (backend ??= chooseBackend({ device: config.device, intraOpThreads: os.availableParallelism() })),
+    backend: () => (backend ??= openBackend(config)),
     kept: new Map(),
   }
 }

@@ -96,7 +96,7 @@ export function startJobWorker(options: JobWorkerOptions): JobWorker {
     }
   }
 
-  const slot = async (lane: JobLane): Promise<void> => {
+  const slot = async (lane: JobLane, config: Config): Promise<void> => {
     let child: JobChild | undefined
     while (!closing.signal.aborted) {
       try {
@@ -114,7 +114,7 @@ export function startJobWorker(options: JobWorkerOptions): JobWorker {
           await child.kill()
           child = undefined
         }
-        const { config, places, kindsModule } = options
+        const { places, kindsModule } = options
         child ??= new JobChild(lease.jobId, { type: 'begin', config, places, kindsModule })
         nRunning++
         try {
@@ -202,7 +202,9 @@ export function startJobWorker(options: JobWorkerOptions): JobWorker {
 
   const tidied = tidy()
   const forgetting = forgetOldJobs({ ...options, places: request.places, signal: closing.signal, complain })
-  const running = (Object.entries(slots) as [JobLane, number][]).flatMap(([lane, n]) => Array.from({ length: n }, () => slot(lane)))
+  const running = (Object.entries(slots) as [JobLane, number][]).flatMap(([lane, n]) =>
+    Array.from({ length: n }, (_, nth) => slot(lane, onOneDevice(options.config, nth))),
+  )
   return {
     get nRunning() {
       return nRunning
@@ -213,4 +215,9 @@ export function startJobWorker(options: JobWorkerOptions): JobWorker {
       stopListening()
     },
   }
+}
+
+/** Of several devices each process has one, in turn. */
+function onOneDevice(config: Config, nth: number): Config {
+  return { ...config, devices: [config.devices[nth % config.devices.length]!] }
 }

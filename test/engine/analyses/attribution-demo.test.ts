@@ -30,7 +30,7 @@ let host: EngineHost
 let effects: Effect[]
 
 beforeAll(async () => {
-  host = await createEngineHost({ device: 'cpu', memoryBytes: 512 * 2 ** 20, intraOpThreads: 1 })
+  host = await createEngineHost({ devices: ['cpu'], memoryBytes: 512 * 2 ** 20, intraOpThreads: 1 })
   const pictures = (await demoPictures(host, 60)).slice(0, texts.length)
   const { output } = await host.run({ model: demoModel, inputs: { kind: 'text', texts: [...texts] }, read: [], edits: [] })
   const labels = labelEmbeddings(output, texts.length)

@@ -52,7 +52,7 @@ const found = new Map<Label, Effect>()
 const drawn: Effect[] = []
 
 beforeAll(async () => {
-  host = await createEngineHost({ device: 'cpu', memoryBytes: 512 * 2 ** 20, intraOpThreads: 1 })
+  host = await createEngineHost({ devices: ['cpu'], memoryBytes: 512 * 2 ** 20, intraOpThreads: 1 })
   pictures = await demoPictures(host, 4)
   active = await activations()
   const inputs = { kind: 'text', texts: Object.values(classes) } as const

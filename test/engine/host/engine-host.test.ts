@@ -24,7 +24,7 @@ beforeAll(async () => {
     return engineThread
   }
   const transport = { openEngine, openImages: () => openThread('image-worker') }
-  host = await createEngineHost({ device: 'cpu', memoryBytes: 64 * 2 ** 20, intraOpThreads: 1, imageThreads: 1, transport })
+  host = await createEngineHost({ devices: ['cpu'], memoryBytes: 64 * 2 ** 20, intraOpThreads: 1, imageThreads: 1, transport })
   expected = await expectedOf('hf-clip')
   pixels = expected.get('vision/pixels') as Tensor<'float32'>
 })
@@ -126,8 +126,51 @@ describe('a host on threads', () => {
   })
 })
 
+test.each([
+  { devices: ['cpu', 'reference'], backend: 'onnxruntime, reference' },
+  { devices: ['cpu', 'cpu'], backend: 'onnxruntime' },
+] as const)('of $devices each computes models of its own, and when one dies the other takes over', async ({ devices, backend }) => {
+  const engineThreads: Channel[] = []
+  const two = await createEngineHost({
+    devices,
+    memoryBytes: 64 * 2 ** 20,
+    intraOpThreads: 1,
+    imageThreads: 1,
+    restart: { maxDeaths: 1, windowMs: 60_000, cooldownMs: 60_000, backoffMs: 0 },
+    transport: {
+      openEngine: (place) => {
+        engineThreads[place] = openThread('engine-worker')
+        return engineThreads[place]
+      },
+      openImages: () => openThread('image-worker'),
+    },
+  })
+  const runOf = (key: string) =>
+    two.run({ model: { ...clip, key }, inputs: { kind: 'pixels', pixels }, read: [resid], edits: [] }).then(({ output, activations }) => {
+      expect(output).toBeCloseTensor(expected.get('vision/output')!)
+      expect(activations[resid]!).toBeCloseTensor(expected.get(`vision/${resid}`)!)
+    })
+  await runOf('one')
+  await Promise.all([runOf('one'), runOf('two')])
+  expect(two.status()).toMatchObject({
+    state: 'ready',
+    device: 'cpu, cpu',
+    backend,
+    devices: [
+      { device: 'cpu', models: [{ key: 'one' }], runs: { count: 2 } },
+      { device: 'cpu', models: [{ key: 'two' }], runs: { count: 1 } },
+    ],
+  })
+  await engineThreads[0]!.terminate()
+  await Promise.all([runOf('one'), runOf('two'), runOf('three')])
+  const [dead, alive] = two.status().devices
+  expect(dead).toMatchObject({ state: 'unhealthy', models: [] })
+  expect(alive!.models.map(({ key }) => key).sort()).toEqual(['one', 'three', 'two'])
+  await two.close()
+})
+
 test('a device that is not there is refused at the start, with those that are', async () => {
-  await expect(createEngineHost({ device: 'abacus', memoryBytes: 1 })).rejects.toMatchObject({
+  await expect(createEngineHost({ devices: ['abacus'], memoryBytes: 1 })).rejects.toMatchObject({
     code: 'DEVICE_UNAVAILABLE',
     message: expect.stringContaining('"cpu"'),
   })

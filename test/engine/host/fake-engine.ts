@@ -12,6 +12,7 @@ import type {
   AnalysisCall,
   Batch,
   BatchResult,
+  EngineOptions,
   EngineWorker,
   ExportCall,
   Outcome,
@@ -31,6 +32,8 @@ export class FakeEngine implements EngineWorker {
   /** Bytes of models by key; 400 otherwise. */
   readonly modelBytes = new Map<string, number>()
   programBytes = 10
+  /** Why it does not start. */
+  refusal: string | undefined
   /** What a run that begins now will say it took. */
   runMs = 1
   /** Runs wait for this. */
@@ -64,8 +67,9 @@ export class FakeEngine implements EngineWorker {
     return this
   }
 
-  async start() {
-    return { backend: 'fake', device: 'fake', passedOver: [] }
+  async start({ device }: EngineOptions) {
+    if (this.refusal !== undefined) throw new EngineError('DEVICE_UNAVAILABLE', { device, why: this.refusal, available: ['cpu'] })
+    return { backend: 'fake', device, passedOver: [] }
   }
 
   async inspect(source: ModelSource): Promise<ModelDescription> {

@@ -22,7 +22,7 @@ describe('when the worker dies', () => {
     expect((await Promise.all(waiting)).map(({ output }) => output.data[0])).toEqual([4, 6])
     expect(engine.journal.filter((line) => line === 'load a')).toHaveLength(2)
     expect(host.status()).toMatchObject({ state: 'ready', restarts: 1 })
-    expect(events).toContainEqual({ kind: 'worker-died', reason: 'it ran out of memory' })
+    expect(events).toContainEqual({ kind: 'worker-died', device: 'fake', reason: 'it ran out of memory' })
   })
 
   test('while idle it is replaced, and its memory is counted as free', async () => {

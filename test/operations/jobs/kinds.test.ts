@@ -129,7 +129,7 @@ describe('train-model', () => {
 
     const undisturbed = path.join(config.dataDir, 'undisturbed')
     await trainClassifier(training, {
-      backend: await chooseBackend({ device: config.device, intraOpThreads: 1 }),
+      backend: await chooseBackend({ device: config.devices[0], intraOpThreads: 1 }),
       folder: undisturbed,
       baseFolder: config.dataDir,
       resume: false,

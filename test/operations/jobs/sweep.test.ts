@@ -26,7 +26,7 @@ beforeAll(async () => {
   ;({ catalog, close } = made)
   places = { databaseUrl: made.database.url, dataDir: made.database.dataDir }
   ;({ config } = await addStudy(catalog, places.dataDir))
-  config = { ...config, device: 'cpu' }
+  config = { ...config, devices: ['cpu'] }
 })
 const drivers: Awaited<ReturnType<typeof driver>>[] = []
 const drive = async (given: Json) => {

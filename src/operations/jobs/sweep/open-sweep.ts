@@ -37,8 +37,9 @@ export function openSweep(input: SweepJobInput, job: JobContext): Promise<OpenSw
   return job.keep('sweep', async () => {
     const { catalog, config } = job
     const host = await createEngineHost({
-      device: config.device,
+      devices: config.devices,
       memoryBytes: config.memoryMb * 2 ** 20 * MEMORY_SHARE,
+      deviceBytes: config.deviceBytes,
       maxImagePixels: config.maxImagePixels,
     })
     const context: Context = {
