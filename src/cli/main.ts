@@ -2,7 +2,7 @@
  * The command line: `refract <command>`. Reads the arguments and the environment, runs the command, and says what went wrong.
  */
 
-import { readConfig, SettingsError } from '../config.js'
+import { type Config, readConfig, SettingsError } from '../config.js'
 import { version } from '../operations/capabilities.js'
 import { isRefusal } from '../operations/errors.js'
 import { type Command, CommandFailed, findCommand, helpOf, overview, readArguments, UsageError } from './command.js'
@@ -34,7 +34,7 @@ export const commands: readonly Command[] = [
 
 /** What a process has, for tests to stand in for. */
 export interface Surroundings {
-  readonly env: Readonly<Record<string, string | undefined>>
+  readonly env: Record<string, string | undefined>
   readonly out: NodeJS.WritableStream & { isTTY?: boolean }
   readonly err: NodeJS.WritableStream & { isTTY?: boolean }
   /** Emits SIGINT, SIGTERM and SIGHUP. */
@@ -50,6 +50,12 @@ const thisProcess = (): Surroundings => ({
   signals: process,
   exit: (code) => process.exit(code),
 })
+
+/** Its libraries compute float32 as TF32 where they may, and look here when they are loaded; what reaches them through ONNX Runtime is the device alone. */
+function tellNvidia(env: Surroundings['env'], { precision }: Config): void {
+  if (precision === 'tf32') delete env.NVIDIA_TF32_OVERRIDE
+  else env.NVIDIA_TF32_OVERRIDE = '0'
+}
 
 /** @returns the exit code: 0 done, 1 failed, 2 not understood, 128 + n stopped by signal n */
 export async function main(argv: readonly string[], surroundings: Surroundings = thisProcess()): Promise<number> {
@@ -74,7 +80,9 @@ export async function main(argv: readonly string[], surroundings: Surroundings =
       return 0
     }
     const { values, positionals } = readArguments(command, rest)
-    await command.run({ config: readConfig(env), values, positionals, out, err, signal: stop.signal })
+    const config = readConfig(env)
+    tellNvidia(env, config)
+    await command.run({ config, values, positionals, out, err, signal: stop.signal })
     return 0
   } catch (error) {
     const stopped = stop.exitCode()

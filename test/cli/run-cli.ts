@@ -16,7 +16,7 @@ export interface RunningCli {
   readonly insisted: readonly number[]
 }
 
-export function startCli(argv: readonly string[], env: Readonly<Record<string, string>> = {}): RunningCli {
+export function startCli(argv: readonly string[], env: Record<string, string> = {}): RunningCli {
   const signals = new EventEmitter()
   const insisted: number[] = []
   const [out, err] = [new PassThrough(), new PassThrough()]
@@ -51,7 +51,7 @@ export function startCli(argv: readonly string[], env: Readonly<Record<string, s
 
 export async function runCli(
   argv: readonly string[],
-  env: Readonly<Record<string, string>> = {},
+  env: Record<string, string> = {},
 ): Promise<{ code: number; out: string; err: string }> {
   const running = startCli(argv, env)
   const code = await running.exitCode

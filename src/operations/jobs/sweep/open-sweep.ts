@@ -40,6 +40,7 @@ export function openSweep(input: SweepJobInput, job: JobContext): Promise<OpenSw
       devices: config.devices,
       memoryBytes: config.memoryMb * 2 ** 20 * MEMORY_SHARE,
       deviceBytes: config.deviceBytes,
+      precision: config.precision,
       maxImagePixels: config.maxImagePixels,
     })
     const context: Context = {
