@@ -18,6 +18,8 @@ export interface FeatureSetAbout {
   readonly topLength: number
   /** Where patches are in the sequence and in the picture; absent where the model has none. */
   readonly patches?: { readonly first: number; readonly columns: number }
+  /** The model by whose answers pictures were compared, for monosemanticity. Absent: they were not, or an earlier version did not say. */
+  readonly imageEncoder?: string
   /** By index of `classEffects` and `wordEffects`. */
   readonly classNames?: readonly string[]
   readonly words?: readonly string[]

@@ -69,7 +69,13 @@ function describeMetricValue({ saeId: _, flags, measuredAt, dataset, ...value }:
 
 function describeFeatureSet({ dataset, width, about, seed, dtype, backend, codeVersion, measuredAt }: FeatureSetRecord) {
   return {
-    ...{ dataset: dataset.id, datasetHash: dataset.hash, nFeatures: width, nImages: about.nImages },
+    ...{
+      dataset: dataset.id,
+      datasetHash: dataset.hash,
+      nFeatures: width,
+      nImages: about.nImages,
+      imageEncoder: about.imageEncoder ?? null,
+    },
     ...{ seed, dtype, backend, codeVersion },
     measuredAt: measuredAt.toISOString(),
   }

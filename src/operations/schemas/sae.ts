@@ -73,6 +73,9 @@ export const FeatureSetShape = Type.Object(
     datasetHash: Type.String(),
     nFeatures: Type.Integer(),
     nImages: Type.Integer(),
+    imageEncoder: Type.Union([Type.String({ 'x-scalar': 'ID' }), Type.Null()], {
+      description: 'The model by whose answers pictures were compared, for monosemanticity; null where they were not, or it is not known.',
+    }),
     seed: Type.Integer(),
     dtype: Type.String(),
     backend: Type.String(),

@@ -46,12 +46,12 @@ export async function addStudy(catalog: Catalog, dataDir: string): Promise<{ pic
 
 export const classNames = ['cat', 'dog']
 
-export async function addModel(catalog: Catalog, id: string): Promise<void> {
-  const folder = folderOf(id)
+export async function addModel(catalog: Catalog, id: string, fixture = id): Promise<void> {
+  const folder = folderOf(fixture)
   await catalog.models.register({
     ...{ id, name: id, description: await describeModel(folder), provenance: { kind: 'folder', name: id }, license: null },
     files: [{ path: 'config.json', bytes: 1, sha256: 'c'.repeat(64) }],
-    ...{ weightsSha256: Buffer.from(id).toString('hex').padEnd(64, '0'), weightBytes: 1000, folder, processing: [] },
+    ...{ weightsSha256: Buffer.from(fixture).toString('hex').padEnd(64, '0').slice(0, 64), weightBytes: 1000, folder, processing: [] },
   })
 }
 

@@ -155,6 +155,64 @@ describe('an index', () => {
   })
 })
 
+describe('an index with an image encoder', () => {
+  const indexedBy = async (change: object) => {
+    const { shards, run, finish } = await driver(index, { ...input, saes: [saes[0]], ...change }, { catalog, config })
+    const parts = []
+    for (const shard of shards) parts.push(await run(shard))
+    await finish(parts)
+    const [set] = await catalog.features.sets(saes[0])
+    return { set: set!, monosemanticity: [...(await catalog.features.statistic(set!, 'monosemanticity'))] }
+  }
+
+  test('compares pictures by its answers, says so, and keeps no embeddings for search by text', async () => {
+    await addModel(catalog, 'hf-dinov2')
+    await addModel(catalog, 'copy', model)
+    const own = await indexedBy({})
+    expect(own.set.about.imageEncoder).toBe(model)
+    expect(own.set.embeddings).toBeDefined()
+    const copied = await indexedBy({ imageEncoder: 'copy' })
+    expect(copied.set.about.imageEncoder).toBe('copy')
+    expect(copied.set.embeddings).toBeUndefined()
+    expect(copied.monosemanticity).toEqual(own.monosemanticity)
+    const other = await indexedBy({ imageEncoder: 'hf-dinov2' })
+    expect(other.set.about.imageEncoder).toBe('hf-dinov2')
+    expect(other.monosemanticity.some(Number.isFinite)).toBe(true)
+    expect(other.monosemanticity).not.toEqual(own.monosemanticity)
+    expect((await indexedBy({ monosemanticity: false })).set.about.imageEncoder).toBeUndefined()
+  })
+
+  test('has the same bytes for a shard whoever does it, and fails where the encoder was replaced on the way', async () => {
+    const { shards, run, runApart, finish } = await driver(index, { ...input, imageEncoder: 'hf-dinov2' }, { catalog, config })
+    const parts = []
+    for (const shard of shards) parts.push(await run(shard))
+    expect(Buffer.compare(await runApart(shards.at(-1)!), parts.at(-1)!)).toBe(0)
+    await catalog.models.remove('hf-dinov2')
+    await addModel(catalog, 'hf-dinov2', 'hf-dinov2-registers')
+    await expect(finish(parts)).rejects.toMatchObject({ code: 'CHECKPOINT_MISMATCH', message: expect.stringMatching(/image encoder/) })
+  })
+
+  test.each<[string, object, string, RegExp]>([
+    ['is not there', { imageEncoder: 'hf-dinov3' }, 'MODEL_UNKNOWN', /hf-dinov2/],
+    ['has nothing to compare', { imageEncoder: 'hf-dinov2', monosemanticity: false }, 'INPUT_INVALID', /input\.imageEncoder.*no pictures/],
+    ['answers with a vector for each token', { imageEncoder: 'timm-all-positions' }, 'INPUT_INVALID', /input\.imageEncoder.*one vector/],
+  ])('that %s is refused before there is a job', async (_, change, code, message) => {
+    await addModel(catalog, 'timm-all-positions')
+    const made = beginJob({ catalog, config }, { kind: 'index', input: { ...input, ...change } as Json }, {})
+    await expect(made).rejects.toMatchObject({ code, message: expect.stringMatching(message) })
+  })
+
+  test('stays while the job is not over', () => {
+    expect(index.uses!({ ...input, imageEncoder: 'copy' })).toEqual([
+      `model:${model}`,
+      'model:copy',
+      ...saes.map((id) => `sae:${id}`),
+      'dataset:animals',
+    ])
+    expect(index.uses!(input)).toEqual([`model:${model}`, ...saes.map((id) => `sae:${id}`), 'dataset:animals'])
+  })
+})
+
 describe('what cannot be', () => {
   const begin = (kind: string, change: object) =>
     beginJob({ catalog, config }, { kind, input: { ...input, ...change } as Json }, {}).then(

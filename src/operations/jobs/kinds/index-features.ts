@@ -17,10 +17,12 @@ import type { Tensor } from '../../../engine/tensor.js'
 import { defineJobKind, type JobContext, type Json } from '../job-kind.js'
 import { eachBatch, headerOf, keptGroup, loadGroup, type OpenStudy, openStudy } from '../study/open-study.js'
 import { Makers, partFromBytes, partToBytes, requireSame, sameGroup } from '../study/part-bytes.js'
+import { pictureEmbedder } from '../study/picture-embedder.js'
 import {
   DEFAULT_BATCH_SIZE,
   DEFAULT_SEED,
   findSubjects,
+  ImageEncoder,
   positionsOf,
   type StudySubjects,
   studyFields,
@@ -45,8 +47,9 @@ const IndexInput = Type.Object(
       }),
     ),
     monosemanticity: Type.Optional(
-      Type.Boolean({ description: "Whether to compare pictures by the model's own answers; true unless given. It takes memory." }),
+      Type.Boolean({ description: 'Whether to compare pictures by the answers of a model; true unless given. It takes memory.' }),
     ),
+    imageEncoder: Type.Optional(ImageEncoder),
   },
   { title: 'IndexJob', additionalProperties: false },
 )
@@ -81,22 +84,24 @@ export const indexJob = defineJobKind({
   uses: usesOf,
 
   async check(input, { catalog }) {
-    const { model } = await findSubjects(catalog, input)
-    const { description } = model
-    if (input.words && !description.text) {
-      throw new EngineError('INPUT_INVALID', { path: 'input.words', problem: `${model.id} reads no text` })
+    const subjects = await findSubjects(catalog, input)
+    const { model, imageEncoder } = subjects
+    const { monosemanticity, imageEncoder: named } = input
+    const refuse = (path: string, problem: string) => new EngineError('INPUT_INVALID', { path, problem })
+    if (input.words && !model.description.text) throw refuse('input.words', `${model.id} reads no text`)
+    if (named !== undefined && monosemanticity === false) {
+      throw refuse('input.imageEncoder', 'without monosemanticity no pictures are compared')
     }
-    if (input.monosemanticity && embeddingWidth(input, description.vision.config as VisionConfig) === 0) {
-      throw new EngineError('INPUT_INVALID', {
-        path: 'input.monosemanticity',
-        problem: `${model.id} does not answer with one vector a picture, by which pictures could be compared`,
-      })
+    if ((monosemanticity || named !== undefined) && embeddingWidth(input, subjects) === 0) {
+      const path = named === undefined ? 'input.monosemanticity' : 'input.imageEncoder'
+      throw refuse(path, `${imageEncoder.id} does not answer with one vector a picture, by which pictures could be compared`)
     }
   },
 
   async plan(input, { catalog, config }) {
-    const { model, saes, dataset } = await findSubjects(catalog, input)
-    const dEmbed = embeddingWidth(input, model.description.vision.config as VisionConfig)
+    const subjects = await findSubjects(catalog, input)
+    const { saes, dataset } = subjects
+    const dEmbed = embeddingWidth(input, subjects)
     const indexBytes = saes.map(({ download }) => download.description.config.dSae * (FEATURE_BYTES + 8 * dEmbed))
     const total = indexBytes.reduce((sum, bytes) => sum + bytes, 0)
     return studyShards({
@@ -110,9 +115,10 @@ export const indexJob = defineJobKind({
   async run(shard: StudyShard, input, context): Promise<Uint8Array> {
     const study = await openStudy(input, context)
     const indexer = await keptGroup(context, shard.saes, () => openIndexer(input, { study, shard, signal: context.signal }))
+    const embedder = await pictureEmbedder(study, context)
     let shards = indexer.empty()
     await eachBatch(study, shard, context, async (batch) => {
-      shards = await indexer.addBatch(shards, batch)
+      shards = await indexer.addBatch(shards, { ...batch, ...(embedder && { embeddings: await embedder.at(batch.batch) }) })
     })
     const ids = study.subjects.saes.slice(...shard.saes).map(({ id }) => id)
     return partToBytes({ ...headerOf(study, shard), files: ids.map((id) => indexToBytes(shards[id]!)) })
@@ -162,7 +168,8 @@ export const indexJob = defineJobKind({
 })
 
 /** 0: no monosemanticity, as it was asked for or because the model does not answer with one vector a picture. */
-function embeddingWidth({ monosemanticity = true }: IndexInput, config: VisionConfig): number {
+function embeddingWidth({ monosemanticity = true }: IndexInput, { imageEncoder }: StudySubjects): number {
+  const config = imageEncoder.description.vision.config as VisionConfig
   return monosemanticity && outputAxes(config).length === 2 ? config.head.dOut : 0
 }
 
@@ -173,15 +180,15 @@ interface GroupToOpen {
 }
 
 async function openIndexer(input: IndexInput, { study, shard, signal }: GroupToOpen): Promise<FeatureIndexer> {
-  const { backend, model, config, nPictures } = study
+  const { backend, model, config, subjects, nPictures } = study
   const saes = await loadGroup(study, shard.saes, signal)
-  const dEmbed = embeddingWidth(input, config)
+  const dEmbed = embeddingWidth(input, subjects)
   return openFeatureIndexer({
     ...{ backend, tower: model.towers.vision, config, saes },
     seed: input.seed ?? DEFAULT_SEED,
-    sampledPerPicture: sampledPerPicture(study.subjects, config, nPictures),
+    sampledPerPicture: sampledPerPicture(subjects, config, nPictures),
     examples: { ...defaultExamples, top: input.top ?? defaultExamples.top },
-    ...(dEmbed > 0 && { dEmbed, embedsItself: true }),
+    ...(dEmbed > 0 && { dEmbed, embedsItself: subjects.imageEncoder.id === subjects.model.id }),
   })
 }
 
@@ -243,10 +250,14 @@ async function recordFeatures(sae: StudiedSae, index: IndexShard, recording: Rec
   return { id: sae.id, width: sae.config.dSae, nAlive: densities.reduce((count, density) => count + (density > 0 ? 1 : 0), 0) }
 }
 
-/** For search by text: of models that read texts, which are among the pictures. The blob first, so that no row names what is not there. */
+/**
+ * For search by text: of models that read texts, which are among the pictures of the same model. The blob first, so that no row names what is not
+ * there.
+ */
 async function storedEmbeddings(index: IndexShard, { study, context }: Recording): Promise<FeatureSetRecord['embeddings']> {
   const { dSae, dEmbed } = index.plan
-  if (!study.subjects.model.description.text || 4 * dSae * dEmbed > EMBEDDINGS_BYTES) return undefined
+  const { model, imageEncoder } = study.subjects
+  if (imageEncoder.id !== model.id || !model.description.text || 4 * dSae * dEmbed > EMBEDDINGS_BYTES) return undefined
   const embeddings = meanEmbeddings(index)
   if (!embeddings) return undefined
   const { blobs, places } = context.catalog
@@ -254,12 +265,13 @@ async function storedEmbeddings(index: IndexShard, { study, context }: Recording
 }
 
 function aboutOf(sae: StudiedSae, { input, study }: Recording): FeatureSetAbout {
-  const { config, nPictures, labels, classes } = study
+  const { config, subjects, nPictures, labels, classes } = study
   return {
     nImages: nPictures,
     nTokens: nTokens(studiedTokens(sae, config)),
     topLength: input.top ?? defaultExamples.top,
     patches: { first: nPrefixTokens(config), columns: patchGrid(config).columns },
+    ...(embeddingWidth(input, subjects) > 0 && { imageEncoder: subjects.imageEncoder.id }),
     ...(classes && { classNames: classes.names }),
     ...(input.words && { words: input.words }),
     ...(input.classes?.facet !== undefined && labels && { labelNames: labels.names }),

@@ -11,6 +11,7 @@ import { EngineError } from '../../../engine/errors.js'
 import { type ModelClasses, modelClasses } from '../../../engine/evaluation/model-classes.js'
 import { pictureOrder } from '../../../engine/evaluation/sampling.js'
 import type { StudiedSae } from '../../../engine/evaluation/studied-sae.js'
+import type { Preprocessing } from '../../../engine/image/preprocessing.js'
 import { type LoadedModel, loadModel } from '../../../engine/models/load.js'
 import type { VisionConfig } from '../../../engine/models/model.js'
 import { loadSae } from '../../../engine/saes/load-sae.js'
@@ -44,6 +45,8 @@ export interface OpenStudy {
   readonly order: Uint32Array
   /** `items` of a batch are places in `order`. */
   readonly batches: Batches
+  /** The same pictures in the same batches, as another model sees them. */
+  batchesFor(preprocessing: Preprocessing): Batches
   readonly labels: Labels | undefined
   readonly classes: ModelClasses | undefined
 }
@@ -64,13 +67,15 @@ async function open(input: StudyInput, context: JobContext): Promise<OpenStudy> 
   const nPictures = nPicturesOf(input, dataset.size)
   const seed = input.seed ?? DEFAULT_SEED
   const order = pictureOrder(seed, dataset.size, nPictures)
-  const batches = createBatches(subset(dataset, order, dataset.name), {
-    batchSize: Math.min(input.batchSize ?? DEFAULT_BATCH_SIZE, nPictures),
-    dropLast: false,
-    preprocessing: model.description.preprocessing,
-    cacheBytes: settings.memoryMb * 2 ** 20 * CACHE_SHARE,
-    limits: { maxPixels: settings.maxImagePixels },
-  })
+  const batchesFor = (preprocessing: Preprocessing) =>
+    createBatches(subset(dataset, order, dataset.name), {
+      batchSize: Math.min(input.batchSize ?? DEFAULT_BATCH_SIZE, nPictures),
+      dropLast: false,
+      preprocessing,
+      cacheBytes: settings.memoryMb * 2 ** 20 * CACHE_SHARE,
+      limits: { maxPixels: settings.maxImagePixels },
+    })
+  const batches = batchesFor(model.description.preprocessing)
   const backend = await context.backend()
   const labels = labelsOf(input, dataset)
   return {
@@ -83,6 +88,7 @@ async function open(input: StudyInput, context: JobContext): Promise<OpenStudy> 
     nBatches: batches.stepsPerEpoch,
     order,
     batches,
+    batchesFor,
     labels,
     classes: await classesOf(),
   }
@@ -126,10 +132,11 @@ function labelsOf({ classes }: StudyInput, dataset: Dataset): Labels | undefined
   return { names, of: (item) => dataset.item(item).label }
 }
 
-export function identityOf({ model, saes, dataset }: StudySubjects): StudyIdentity {
+export function identityOf({ model, imageEncoder, saes, dataset }: StudySubjects): StudyIdentity {
   return {
     datasetHash: dataset.hash,
     modelSha256: model.weightsSha256,
+    ...(imageEncoder.id !== model.id && { imageEncoderSha256: imageEncoder.weightsSha256 }),
     saeSha256: Object.fromEntries(saes.map(({ id, download }) => [id, download.weightsSha256])),
   }
 }

@@ -12,6 +12,8 @@ import type { StudyShard } from './study-plan.js'
 export interface StudyIdentity {
   readonly datasetHash: string
   readonly modelSha256: string
+  /** Absent: pictures are not compared, or by the model itself. */
+  readonly imageEncoderSha256?: string
   readonly saeSha256: Readonly<Record<string, string>>
 }
 
@@ -64,6 +66,7 @@ export function requireSame(part: PartHeader, now: StudyIdentity): void {
   const problems = [
     ...(part.of.datasetHash === now.datasetHash ? [] : ['the data set has other content now']),
     ...(part.of.modelSha256 === now.modelSha256 ? [] : ['the model has other weights now']),
+    ...(part.of.imageEncoderSha256 === now.imageEncoderSha256 ? [] : ['the image encoder has other weights now']),
     ...Object.entries(part.of.saeSha256).flatMap(([id, sha256]) => (now.saeSha256[id] === sha256 ? [] : [`${id} has other weights now`])),
   ]
   if (problems.length > 0) throw new EngineError('CHECKPOINT_MISMATCH', { checkpoint: 'of this job', problems })

@@ -59,14 +59,19 @@ export const studyFields = {
 }
 
 const StudyShape = Type.Object(studyFields)
-export type StudyInput = Static<typeof StudyShape>
+export type StudyInput = Static<typeof StudyShape> & { readonly imageEncoder?: string }
+
+/** Of studies that compare pictures. */
+export const ImageEncoder = Id(
+  'The id of a model that is here, by whose answers pictures are compared, such as a DINOv2 for the SAEs of a CLIP; the model itself unless given.',
+)
 
 export const DEFAULT_BATCH_SIZE = 32
 export const DEFAULT_SEED = 0
 
 /** What must stay while it is looked at. */
-export function usesOf({ model, saes, dataset }: StudyInput): readonly string[] {
-  return [`model:${model}`, ...saes.map((sae) => `sae:${sae}`), `dataset:${dataset}`]
+export function usesOf({ model, saes, dataset, imageEncoder = model }: StudyInput): readonly string[] {
+  return [...new Set([`model:${model}`, `model:${imageEncoder}`]), ...saes.map((sae) => `sae:${sae}`), `dataset:${dataset}`]
 }
 
 /** A data set whose content is known. */
@@ -74,6 +79,8 @@ export type StoredDataset = DatasetRecord & { readonly hash: string }
 
 export interface StudySubjects {
   readonly model: ModelRecord
+  /** By whose answers pictures are compared; the model itself unless another one was named. */
+  readonly imageEncoder: ModelRecord
   readonly saes: readonly DownloadedSae[]
   readonly dataset: StoredDataset
 }
@@ -102,9 +109,11 @@ export async function findSubjects(catalog: Catalog, input: StudyInput): Promise
     if (model) problems.collect(`input.saes[${index}]`, () => requireFit(sae, model))
   }
   if (model) checkClasses(input, model, problems)
+  const named = input.imageEncoder
+  const imageEncoder = named === undefined || named === input.model ? model : await settle('input.imageEncoder', findModel(catalog, named))
   const dataset = await settle('input.dataset', findStoredDataset(catalog, input.dataset))
   problems.throwIfAny()
-  return { model: model!, saes, dataset: dataset! }
+  return { model: model!, imageEncoder: imageEncoder!, saes, dataset: dataset! }
 }
 
 function requireFit(sae: DownloadedSae, { description }: ModelRecord): void {
