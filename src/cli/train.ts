@@ -72,6 +72,8 @@ async function run(recipe: Recipe, { config: settings, values, out, err, signal 
     display.end()
     const shown = { folder, ...outcome, written: written.map((name) => path.join(folder, name)) }
     out.write(values.json ? `${JSON.stringify(shown, null, 2)}\n` : summary(shown))
+    // Whoever runs it must not take half a training for a whole one: the exit code says that it was stopped.
+    if (outcome.ended === 'stopped') signal.throwIfAborted()
   } finally {
     display.end()
   }
