@@ -188,6 +188,17 @@ describe('a process that dies at its work', () => {
   })
 })
 
+describe('a process that loses its device', () => {
+  test('is replaced by one that has it, and the work is tried again', async () => {
+    const job = await make('devoid', {})
+    work()
+    await follow(job.id, ({ nLogLines }) => nLogLines > 0)
+    expect(await logOf(job.id)).toEqual([expect.stringMatching(/"cuda:0" was lost.*tried again/)])
+    await retryNow()
+    expect(await follow(job.id)).toMatchObject({ state: 'succeeded', result: { isAnother: true } })
+  })
+})
+
 describe('a worker that is killed', () => {
   let victim: ChildProcess | undefined
   afterEach(() => void victim?.kill('SIGKILL'))

@@ -65,6 +65,22 @@ const mortal = defineWholeJob({
   },
 })
 
+/** Loses its device once; says whether another process got through. */
+const devoid = defineWholeJob({
+  name: 'devoid',
+  summary: 'Loses its device',
+  input: Type.Object({}, { title: 'DevoidJob', additionalProperties: false }),
+  example: {},
+  place: 'data-folder',
+  async run(_, { folder }) {
+    const file = path.join(folder, 'process')
+    const first = await fs.readFile(file, 'utf8').catch(() => '')
+    if (first !== '') return { isAnother: first !== String(process.pid) }
+    await fs.writeFile(file, String(process.pid))
+    throw new EngineError('DEVICE_LOST', { device: 'cuda:0', doing: 'running "x"', problem: 'an illegal memory access was encountered' })
+  },
+})
+
 /** Waits until it is stopped; `deaf` does not even listen. */
 const patient = defineWholeJob({
   name: 'patient',
@@ -99,5 +115,5 @@ const failing = defineWholeJob({
   },
 })
 
-export const jobKinds: readonly JobKind[] = [sum, mortal, patient, failing] as unknown as readonly JobKind[]
+export const jobKinds: readonly JobKind[] = [sum, mortal, devoid, patient, failing] as unknown as readonly JobKind[]
 export const kindsModule = import.meta.url
