@@ -71,7 +71,7 @@ export const runs = defineOperation({
 
   async run(context, { limit = DEFAULT_PAGE_SIZE, ...request }) {
     const { items: found, nextCursor, cursors, totalCount } = await context.catalog.runs.list({ limit, ...request })
-    const items = await Promise.all(found.map(async (each) => summarize(each, (await whatChanged(context, each)) === undefined)))
+    const items = await Promise.all(found.map(async (each) => summarize(each, await canBeAskedAgain(context, each))))
     return { items, nextCursor, cursors: [...cursors], totalCount }
   },
 })
@@ -88,7 +88,7 @@ export const run = defineOperation({
 
   async run(context, { id }) {
     const found = await findRun(context, id)
-    return describe(found, (await whatChanged(context, found)) === undefined)
+    return describe(found, await canBeAskedAgain(context, found))
   },
 })
 
@@ -102,9 +102,9 @@ export const deleteRun = defineOperation({
 
   async run(context, { id }) {
     const was = await findRun(context, id)
-    const isCurrent = (await whatChanged(context, was)) === undefined
+    const answer = describe(was, await canBeAskedAgain(context, was))
     await context.catalog.runs.remove(id)
-    return describe(was, isCurrent)
+    return answer
   },
 })
 
@@ -154,6 +154,9 @@ async function whatChanged(context: Context, { input, weights }: RunRecord): Pro
     return error.message.replace(/\.$/, '')
   }
 }
+
+/** Whether the weights are those that it was saved with. */
+const canBeAskedAgain = async (context: Context, saved: RunRecord) => (await whatChanged(context, saved)) === undefined
 
 function summarize({ id, kind, modelId: model, codeVersion, createdAt }: RunRecord, isCurrent: boolean): Static<typeof RunSummaryShape> {
   return { id, kind: kind as RunKind, model, codeVersion, isCurrent, createdAt: createdAt.toISOString() }
