@@ -5,8 +5,7 @@
 
 import type { Attribute } from '../../graph/graph.js'
 import type { OpName } from '../../graph/operators.js'
-
-export type Floats = Float32Array | Float64Array
+import { type AdamStep, type Floats, updateInPieces, updateOneByOne } from './adam-update.js'
 
 export interface HostCall {
   /** Undefined: an absent optional input. */
@@ -27,18 +26,19 @@ export const hostKernels: Readonly<Partial<Record<OpName, HostKernel>>> = {
   AdamUpdate: { replaces: [0, 2, 3], compute: adamUpdate },
 }
 
-/** One pass: each element is read and written once. */
 function adamUpdate({ inputs, outputs, attributes }: HostCall): void {
   const [p, g, m, v, rates, epsilons, decays] = inputs as readonly Floats[]
-  const [nextP, nextM, nextV] = outputs as readonly [Floats, Floats, Floats]
   const { beta1, beta2 } = attributes as { readonly beta1: number; readonly beta2: number }
-  const [rate, epsilon, decay] = [rates![0]!, epsilons![0]!, decays?.[0] ?? 1]
-  for (let at = 0; at < nextP.length; at++) {
-    const gradient = g![at]!
-    const moment = beta1 * m![at]! + gradient
-    const square = beta2 * v![at]! + gradient * gradient
-    nextM[at] = moment
-    nextV[at] = square
-    nextP[at] = decay * p![at]! - (rate * moment) / (Math.sqrt(square) + epsilon)
+  const step: AdamStep<Floats> = {
+    from: [p!, g!, m!, v!],
+    to: outputs as AdamStep<Floats>['to'],
+    ...{ beta1, beta2, rate: rates![0]!, epsilon: epsilons![0]!, decay: decays?.[0] ?? 1 },
   }
+  if (isSingle(step)) updateInPieces(step)
+  else updateOneByOne(step)
+}
+
+/** Its arrays are of one dtype. */
+function isSingle(step: AdamStep<Floats>): step is AdamStep<Float32Array> {
+  return step.from[0] instanceof Float32Array
 }

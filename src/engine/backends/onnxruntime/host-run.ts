@@ -4,7 +4,8 @@ import { invariant } from '../../errors.js'
 import type { Node } from '../../graph/graph.js'
 import { attributesOf } from '../../graph/infer.js'
 import { allocate, type Tensor } from '../../tensor.js'
-import { type Floats, type HostKernel, hostKernels } from './host-kernels.js'
+import type { Floats } from './adam-update.js'
+import { type HostKernel, hostKernels } from './host-kernels.js'
 
 export interface HostRun {
   /** The outputs of nodes that made new arrays, by name. */
