@@ -8,7 +8,9 @@ import { EngineError } from '../engine/errors.js'
 import { type Dataset, Prisma, type PrismaClient } from '../generated/prisma/client.js'
 import { decodeCursor, pageOf } from './cursors.js'
 import { insertItems, itemColumns, itemOf, pageOfItems } from './dataset-items.js'
+import { DatasetPictures } from './dataset-pictures.js'
 import type { Page, PageRequest } from './page.js'
+import { RecentAnswers } from './recent-answers.js'
 import { likeLiteral, storableJson, storableText } from './stored-values.js'
 
 const LIST = 'datasets'
@@ -78,7 +80,7 @@ export interface DatasetCatalog {
   allItems(id: string): AsyncGenerator<KnownDatasetItem>
   /** Those of `indices` that there are; in order of index. */
   items(id: string, indices: readonly number[]): Promise<readonly DatasetItemRecord[]>
-  /** The same, with the names of the labels, in one statement. Nothing when there is no data set of this content. */
+  /** The same in any order, from memory where they were read before, with the names of the labels. Nothing when there is no data set of this content. */
   itemsOf(dataset: { readonly id: string; readonly hash: string }, indices: readonly number[]): Promise<DatasetItems>
   /** With what features keep of its pictures: their mean embeddings. Statistics stay. */
   remove(id: string): Promise<boolean>
@@ -97,6 +99,8 @@ export function datasetCatalog(prisma: PrismaClient): DatasetCatalog {
   }
   const get: DatasetCatalog['get'] = (id) => found({ id })
   const ofHash: DatasetCatalog['ofHash'] = (hash) => found({ hash })
+  const recent = new RecentAnswers(get)
+  const pictures = new DatasetPictures(prisma)
 
   return {
     get,
@@ -166,26 +170,21 @@ export function datasetCatalog(prisma: PrismaClient): DatasetCatalog {
     },
 
     async itemsOf({ id, hash }, indices) {
-      const row = await prisma.dataset.findUnique({
-        where: { id, hash },
-        select: {
-          classNames: true,
-          items: {
-            where: { index: { in: [...new Set(indices)] } },
-            orderBy: { index: 'asc' },
-            select: itemColumns,
-          },
-        },
-      })
-      return row ?? { items: [], classNames: [] }
+      const dataset = await recent.get(id)
+      if (dataset?.hash !== hash) return { items: [], classNames: [] }
+      return { items: await pictures.of(dataset, indices), classNames: dataset.classNames }
     },
 
     async remove(id) {
-      const [{ count }] = await prisma.$transaction([
-        prisma.dataset.deleteMany({ where: { id } }),
-        prisma.featureSet.updateMany({ where: { datasetId: id }, data: { embeddingsSha256: null, embeddingsPlace: null } }),
-      ])
-      return count > 0
+      try {
+        const [{ count }] = await prisma.$transaction([
+          prisma.dataset.deleteMany({ where: { id } }),
+          prisma.featureSet.updateMany({ where: { datasetId: id }, data: { embeddingsSha256: null, embeddingsPlace: null } }),
+        ])
+        return count > 0
+      } finally {
+        recent.forget(id)
+      }
     },
   }
 }

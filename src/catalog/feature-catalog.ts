@@ -1,5 +1,5 @@
 /**
- * Features in Postgres. A page is found in the columns of statistics, and only its rows are read.
+ * Features in Postgres. A page is found in the columns of statistics and their orders, and only its rows are read.
  */
 
 import { EngineError } from '../engine/errors.js'
@@ -9,7 +9,7 @@ import { decodeCursor, pageOf } from './cursors.js'
 import { matchingExplanations } from './explanations.js'
 import { FeatureColumns } from './feature-columns.js'
 import { copyFeatures } from './feature-copy.js'
-import { countOf, pageOfFeatures, within } from './feature-order.js'
+import { countOf, pageOfFeatures, type RankedFeature, within } from './feature-order.js'
 import { featuresAt } from './feature-rows.js'
 import { featureSetRecordOf } from './feature-set-rows.js'
 import type { FeatureCatalog, FeatureListRequest, FeatureSetRecord, StoredFeature } from './feature-sets.js'
@@ -24,6 +24,11 @@ export function recentFeatureSets(prisma: PrismaClient): RecentFeatureSets {
     const rows = await prisma.featureSet.findMany({ where: { saeId }, orderBy: [{ measuredAt: 'desc' }, { id: 'desc' }] })
     return rows.map(featureSetRecordOf)
   })
+}
+
+interface FoundFeatures {
+  readonly ranked: readonly RankedFeature[]
+  readonly totalCount: number
 }
 
 interface Parts {
@@ -56,29 +61,38 @@ export function featureCatalog({ prisma, databaseUrl, sets }: Parts): FeatureCat
     return described
   }
 
-  /** Undefined when the set is not there any more. */
-  async function pageIn(set: FeatureSetRecord, request: FeatureListRequest): Promise<Page<StoredFeature> | undefined> {
-    const { limit, cursor, sort = 'index', order = 'asc', ranges = {}, withAllData = false } = request
-    const list = `features ${set.id} ${sort} ${order}`
-    const after = cursor === undefined ? undefined : indexOf(decodeCursor(list, cursor, 1)[0]!, { set, cursor })
-    const names = [...new Set([...(sort === 'index' ? [] : [sort]), ...Object.keys(ranges)])]
-    requireStatistics(set, names)
-    const found = await columns.of(set, names)
+  /** Up to `limit` features from a rank on; undefined when the set is not there any more. */
+  async function featuresFrom(rank: number, set: FeatureSetRecord, request: FeatureListRequest): Promise<FoundFeatures | undefined> {
+    const { limit, sort = 'index', order = 'asc', ranges = {}, text } = request
+    const bounded = Object.keys(ranges)
+    requireStatistics(set, sort === 'index' ? bounded : [sort, ...bounded])
+    if (sort !== 'index' && bounded.length === 0 && text === undefined) {
+      const ranked = await columns.ranked(set, { sort, order, from: rank, to: rank + limit })
+      if (ranked) return { ranked, totalCount: set.width }
+    }
+    const found = await columns.of(set, [...new Set(sort === 'index' ? bounded : [sort, ...bounded])])
     if (!found) return undefined
     const mask = await maskOf(set, request, found)
     const values = found.get(sort)
-    const indices = pageOfFeatures({
-      ...{ width: set.width, order, mask, limit: limit + 1 },
-      ...(values && { permutation: columns.order(set, { name: sort, values, order }) }),
-      ...(after !== undefined && { after }),
-    })
-    const wanted = indices.slice(0, limit)
+    const sorted = values && columns.order(set, { name: sort, values })
+    return { ranked: pageOfFeatures({ ...(sorted && { sorted }), order, mask, from: rank, limit }), totalCount: countOf(mask) }
+  }
+
+  /** Undefined when the set is not there any more. */
+  async function pageIn(set: FeatureSetRecord, request: FeatureListRequest): Promise<Page<StoredFeature> | undefined> {
+    const { limit, cursor, sort = 'index', order = 'asc', withAllData = false } = request
+    const list = `features ${set.id} ${sort} ${order}`
+    const from = cursor === undefined ? 0 : rankOf(decodeCursor(list, cursor, 1)[0]!, { set, cursor }) + 1
+    const found = await featuresFrom(from, set, { ...request, limit: limit + 1 })
+    if (!found) return undefined
+    const { ranked, totalCount } = found
+    const wanted = ranked.slice(0, limit).map(({ index }) => index)
     const features = new Map((await featuresAt(prisma, set, { indices: wanted, withAllData })).map((feature) => [feature.index, feature]))
     if (features.size < wanted.length) return undefined
-    return pageOf(indices, {
-      ...{ limit, totalCount: countOf(mask), list },
-      key: (index) => [String(index)],
-      item: (index) => features.get(index)!,
+    return pageOf(ranked, {
+      ...{ limit, totalCount, list },
+      key: ({ rank }) => [String(rank)],
+      item: ({ index }) => features.get(index)!,
     })
   }
 
@@ -142,8 +156,8 @@ function requireStatistics(
   }
 }
 
-function indexOf(text: string, { set, cursor }: { readonly set: FeatureSetRecord; readonly cursor: string }): number {
-  const index = /^\d+$/.test(text) ? Number(text) : -1
-  if (index < 0 || index >= set.width) throw new EngineError('CURSOR_INVALID', { cursor })
-  return index
+function rankOf(text: string, { set, cursor }: { readonly set: FeatureSetRecord; readonly cursor: string }): number {
+  const rank = /^\d+$/.test(text) ? Number(text) : -1
+  if (rank < 0 || rank >= set.width) throw new EngineError('CURSOR_INVALID', { cursor })
+  return rank
 }

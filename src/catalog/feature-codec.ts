@@ -22,7 +22,6 @@ import {
   type TokenKind,
   type WeightedIndex,
 } from '../engine/evaluation/feature-record.js'
-import { ByteReader, type ByteWriter } from './bytes.js'
 
 const VERSION = 1
 const EXAMPLE_BYTES = 11
@@ -34,7 +33,9 @@ const histograms = ['histogram', 'imageHistogram'] as const
 const weighted = ['labels', 'neighbours', 'coactive', 'classEffects', 'wordEffects'] as const
 /** In the order in which they are stored. A new list goes to the end, with a new version. */
 const lists = ['top', 'others', ...histograms, ...weighted] as const
-const HEADER_BYTES = 2 + 2 * lists.length + 2 * histograms.length
+const LENGTHS_AT = 2
+const FIRST_BINS_AT = LENGTHS_AT + 2 * lists.length
+const HEADER_BYTES = FIRST_BINS_AT + 2 * histograms.length
 
 const kindNumbers = { top: 0, sample: 1, threshold: 2, negative: 3 } as const satisfies Record<ExampleKind, number>
 const tokenNumbers = { cls: 0, register: 1, patch: 2 } as const satisfies Record<TokenKind, number>
@@ -49,25 +50,55 @@ export function picturesEnd({ nStatistics, topLength }: { readonly nStatistics: 
   return HEADER_BYTES + 4 * nStatistics + topLength * EXAMPLE_BYTES
 }
 
-/** Top examples first, the others after them; the order within each is kept. */
-export function writeFeature(writer: ByteWriter, feature: FeatureRecord): void {
-  const top = feature.examples.filter(({ kind }) => kind === 'top')
-  const others = feature.examples.filter(({ kind }) => kind !== 'top')
+/** Bytes of a row. */
+export function storedBytes({ examples, histogram, imageHistogram, ...rest }: FeatureRecord): number {
+  let bytes = HEADER_BYTES + 4 * featureStatistics.length + EXAMPLE_BYTES * examples.length
+  bytes += COUNT_BYTES * (histogram.counts.length + imageHistogram.counts.length)
+  for (const name of weighted) bytes += WEIGHTED_BYTES * rest[name].length
+  return bytes
+}
+
+/** Top examples first, the others after them; the order within each is kept. @param view  the row's, of `storedBytes` */
+export function writeFeature(view: DataView, feature: FeatureRecord): void {
+  const { examples } = feature
+  let nTop = 0
+  for (const { kind } of examples) if (kind === 'top') nTop++
+  const { length: nExamples } = examples
   const counts = histograms.map((name) => feature[name].counts)
-  const weights = weighted.map((name) => feature[name])
-  writer.reserve(bytesOf({ examples: [top, others], counts, weights }))
-  writer.uint8(VERSION)
-  writer.uint8(featureStatistics.length)
-  for (const list of [top, others, ...counts, ...weights]) writer.uint16(checkedLength(list))
-  for (const name of histograms) writer.int16(feature[name].firstBin)
-  for (const name of featureStatistics) writer.float32(feature[name] ?? Number.NaN)
-  for (const example of top) writeExample(writer, example)
-  for (const example of others) writeExample(writer, example)
-  for (const list of counts) for (const count of list) writer.uint32(count)
-  for (const list of weights) {
-    for (const { index, value } of list) {
-      writer.uint32(index)
-      writer.float32(value)
+  const lengths = [nTop, nExamples - nTop, ...counts.map(({ length }) => length), ...weighted.map((name) => feature[name].length)]
+  view.setUint8(0, VERSION)
+  view.setUint8(1, featureStatistics.length)
+  for (const [n, length] of lengths.entries()) view.setUint16(LENGTHS_AT + 2 * n, checkedLength(length), true)
+  for (const [n, name] of histograms.entries()) view.setInt16(FIRST_BINS_AT + 2 * n, feature[name].firstBin, true)
+
+  let at = HEADER_BYTES
+  for (const name of featureStatistics) {
+    view.setFloat32(at, feature[name] ?? Number.NaN, true)
+    at += 4
+  }
+  let topAt = at
+  let otherAt = at + nTop * EXAMPLE_BYTES
+  for (const example of examples) {
+    if (example.kind === 'top') {
+      writeExample(view, topAt, example)
+      topAt += EXAMPLE_BYTES
+    } else {
+      writeExample(view, otherAt, example)
+      otherAt += EXAMPLE_BYTES
+    }
+  }
+  at = otherAt
+  for (const name of histograms) {
+    for (const count of feature[name].counts) {
+      view.setUint32(at, count, true)
+      at += COUNT_BYTES
+    }
+  }
+  for (const name of weighted) {
+    for (const { index, value } of feature[name]) {
+      view.setUint32(at, index, true)
+      view.setFloat32(at + 4, value, true)
+      at += WEIGHTED_BYTES
     }
   }
 }
@@ -80,60 +111,52 @@ export interface StoredRow {
 
 /** @param bytes  a row, or the beginning of one: the first list that is not whole, and those after it, are empty */
 export function readFeature(bytes: Uint8Array): StoredRow {
-  const reader = new ByteReader(bytes)
-  if (reader.left < HEADER_BYTES || reader.uint8() !== VERSION) throw new Error('Invariant violated: a stored feature is damaged')
-  const nStatistics = reader.uint8()
-  const lengths = lists.map(() => reader.uint16())
-  const firstBins = histograms.map(() => reader.int16())
-  const statistics = Array.from({ length: nStatistics }, () => reader.float32())
-  let isCut = false
-  const read = <T>(list: (typeof lists)[number], entryBytes: number, entry: () => T): T[] => {
-    const length = lengths[lists.indexOf(list)]!
-    isCut ||= length * entryBytes > reader.left
-    return isCut ? [] : Array.from({ length }, entry)
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (bytes.length < HEADER_BYTES || view.getUint8(0) !== VERSION) throw new Error('Invariant violated: a stored feature is damaged')
+  const lengths = lists.map((_, n) => view.getUint16(LENGTHS_AT + 2 * n, true))
+  const firstBins = histograms.map((_, n) => view.getInt16(FIRST_BINS_AT + 2 * n, true))
+  const statistics: number[] = []
+  const nStatistics = view.getUint8(1)
+  for (let n = 0; n < nStatistics; n++) statistics.push(view.getFloat32(HEADER_BYTES + 4 * n, true))
+
+  let at = HEADER_BYTES + 4 * nStatistics
+  const read = <T>(list: (typeof lists)[number], entryBytes: number, entry: (view: DataView, at: number) => T): T[] => {
+    const entries: T[] = []
+    const end = at + lengths[lists.indexOf(list)]! * entryBytes
+    for (; end <= bytes.length && at < end; at += entryBytes) entries.push(entry(view, at))
+    at = end
+    return entries
   }
-  const examples = [...read('top', EXAMPLE_BYTES, () => readExample(reader)), ...read('others', EXAMPLE_BYTES, () => readExample(reader))]
-  const [histogram, imageHistogram] = histograms.map((name, at) => ({
-    firstBin: firstBins[at]!,
-    counts: read(name, COUNT_BYTES, () => reader.uint32()),
+  const examples = [...read('top', EXAMPLE_BYTES, readExample), ...read('others', EXAMPLE_BYTES, readExample)]
+  const [histogram, imageHistogram] = histograms.map((name, n) => ({
+    firstBin: firstBins[n]!,
+    counts: read(name, COUNT_BYTES, (view, at) => view.getUint32(at, true)),
   }))
-  const weights = weighted.map((name) => [name, read(name, WEIGHTED_BYTES, () => readWeighted(reader))] as const)
+  const weights = weighted.map((name) => [name, read(name, WEIGHTED_BYTES, readWeighted)] as const)
   const byName = Object.fromEntries(weights) as Record<(typeof weighted)[number], WeightedIndex[]>
   return { statistics, data: { examples, histogram: histogram!, imageHistogram: imageHistogram!, ...byName } }
 }
 
-function writeExample(writer: ByteWriter, { kind, token, position, item, score }: FeatureExample): void {
-  writer.uint8(kindNumbers[kind] * tokens.length + tokenNumbers[token])
-  writer.uint16(position)
-  writer.uint32(item)
-  writer.float32(score)
+function writeExample(view: DataView, at: number, { kind, token, position, item, score }: FeatureExample): void {
+  view.setUint8(at, kindNumbers[kind] * tokens.length + tokenNumbers[token])
+  view.setUint16(at + 1, position, true)
+  view.setUint32(at + 3, item, true)
+  view.setFloat32(at + 7, score, true)
 }
 
-function readExample(reader: ByteReader): FeatureExample {
-  const tag = reader.uint8()
+function readExample(view: DataView, at: number): FeatureExample {
+  const tag = view.getUint8(at)
   const kind = kinds[Math.floor(tag / tokens.length)]!
   const token = tokens[tag % tokens.length]!
-  const position = reader.uint16()
-  return { kind, token, item: reader.uint32(), score: reader.float32(), position }
+  const [position, item, score] = [view.getUint16(at + 1, true), view.getUint32(at + 3, true), view.getFloat32(at + 7, true)]
+  return { kind, token, item, score, position }
 }
 
-function readWeighted(reader: ByteReader): WeightedIndex {
-  return { index: reader.uint32(), value: reader.float32() }
+function readWeighted(view: DataView, at: number): WeightedIndex {
+  return { index: view.getUint32(at, true), value: view.getFloat32(at + 4, true) }
 }
 
-interface Parts {
-  readonly examples: readonly (readonly unknown[])[]
-  readonly counts: readonly (readonly unknown[])[]
-  readonly weights: readonly (readonly unknown[])[]
-}
-
-function bytesOf({ examples, counts, weights }: Parts): number {
-  const entries = (parts: readonly (readonly unknown[])[]) => parts.reduce((sum, { length }) => sum + length, 0)
-  const listBytes = entries(examples) * EXAMPLE_BYTES + entries(counts) * COUNT_BYTES + entries(weights) * WEIGHTED_BYTES
-  return HEADER_BYTES + 4 * featureStatistics.length + listBytes
-}
-
-function checkedLength({ length }: readonly unknown[]): number {
+function checkedLength(length: number): number {
   if (length > MAX_LIST_LENGTH) throw new Error(`Invariant violated: a list of a feature has ${length} entries`)
   return length
 }

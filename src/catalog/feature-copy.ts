@@ -1,5 +1,5 @@
 /**
- * Rows of `features` as PostgreSQL's binary COPY format, and a set's load as one transaction.
+ * Rows of `features` and `feature_statistics` in PostgreSQL's binary COPY format, and a set's load as one transaction.
  * @see https://www.postgresql.org/docs/current/sql-copy.html
  */
 
@@ -7,14 +7,14 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import postgres from 'postgres'
 import { type FeatureRecord, featureStatistics } from '../engine/evaluation/feature-record.js'
-import { ByteWriter } from './bytes.js'
-import { writeFeature } from './feature-codec.js'
+import { ByteWriter } from './byte-writer.js'
+import { storedBytes, writeFeature } from './feature-codec.js'
+import { orderOf } from './feature-order.js'
 import type { NewFeatureSet } from './feature-sets.js'
 import { databaseError } from './postgres/database-errors.js'
 
 const SIGNATURE = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'latin1')
 const TRAILER = Buffer.from([0xff, 0xff])
-const N_COLUMNS = 3
 /** Of a row, before its data: how many columns, and each column with its length before it. */
 const ROW_HEADER_BYTES = 2 + 4 + 4 + 4 + 4 + 4
 const CHUNK_BYTES = 256 * 1024
@@ -47,9 +47,9 @@ export async function copyFeatures(
       const statistics = featureStatistics.map(() => new Float32Array(width))
       const copy = await transaction`copy features (set_id, index, data) from stdin with (format binary)`.writable()
       await pipeline(Readable.from(copyChunks({ id, width, rows, statistics }), { objectMode: false }), copy)
-      for (const [at, name] of featureStatistics.entries()) {
-        await transaction`insert into feature_statistics (set_id, name, values) values (${id}, ${name}, ${Buffer.from(statistics[at]!.buffer)})`
-      }
+      const order = await transaction`
+        copy feature_statistics (set_id, name, values, ascending, defined) from stdin with (format binary)`.writable()
+      await pipeline(Readable.from(statisticChunks(id, statistics), { objectMode: false }), order)
       return id
     })
   } catch (error) {
@@ -65,7 +65,7 @@ interface CopyParts {
   readonly width: number
   readonly rows: Iterable<FeatureRecord> | AsyncIterable<FeatureRecord>
   /** Filled on the way, each `[width]`. */
-  readonly statistics: readonly Float32Array[]
+  readonly statistics: readonly Float32Array<ArrayBuffer>[]
 }
 
 async function* copyChunks({ id, width, rows, statistics }: CopyParts) {
@@ -100,14 +100,35 @@ async function* copyChunks({ id, width, rows, statistics }: CopyParts) {
 }
 
 function writeRow(writer: ByteWriter, { id, feature }: { readonly id: number; readonly feature: FeatureRecord }): void {
-  writer.reserve(ROW_HEADER_BYTES)
-  writer.int16BigEndian(N_COLUMNS)
-  writer.int32BigEndian(4)
-  writer.int32BigEndian(id)
-  writer.int32BigEndian(4)
-  writer.int32BigEndian(feature.index)
-  const lengthAt = writer.length
-  writer.int32BigEndian(0)
-  writeFeature(writer, feature)
-  writer.patchInt32BigEndian(lengthAt, writer.length - lengthAt - 4)
+  const bytes = storedBytes(feature)
+  const header = writer.claim(ROW_HEADER_BYTES)
+  header.setInt16(0, 3)
+  header.setInt32(2, 4)
+  header.setInt32(6, id)
+  header.setInt32(10, 4)
+  header.setInt32(14, feature.index)
+  header.setInt32(18, bytes)
+  writeFeature(writer.claim(bytes), feature)
+}
+
+function* statisticChunks(id: number, statistics: readonly Float32Array<ArrayBuffer>[]) {
+  yield SIGNATURE
+  for (const [at, name] of featureStatistics.entries()) {
+    const values = statistics[at]!
+    const { ascending, defined } = orderOf(values)
+    yield rowOf([int32(id), Buffer.from(name), Buffer.from(values.buffer), Buffer.from(ascending.buffer), int32(defined)])
+  }
+  yield TRAILER
+}
+
+function rowOf(columns: readonly Buffer[]): Buffer {
+  const count = Buffer.alloc(2)
+  count.writeInt16BE(columns.length)
+  return Buffer.concat([count, ...columns.flatMap((column) => [int32(column.length), column])])
+}
+
+function int32(value: number): Buffer {
+  const bytes = Buffer.alloc(4)
+  bytes.writeInt32BE(value)
+  return bytes
 }

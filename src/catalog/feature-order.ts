@@ -1,6 +1,6 @@
 /**
  * The order of features by a statistic, and the features within bounds: over the columns of a set in memory. Sorting 49,152 numbers takes
- * a few milliseconds, counting those within bounds a tenth of one, and an index in the database for each statistic would make loading a set
+ * a millisecond, counting those within bounds a tenth of one, and an index in the database for each statistic would make loading a set
  * several times slower.
  */
 
@@ -9,37 +9,58 @@ export interface Range {
   readonly max?: number
 }
 
-/** Of a float64 that holds a 32-bit key and an index: 2^53 / 2^32. */
-const MAX_PACKED = 2 ** 21
+/** A key is sorted by three digits of so many bits, the lowest first. */
+const DIGIT_BITS = 11
+const N_DIGITS = 1 << DIGIT_BITS
 
-/** Feature indices by a statistic, equal ones by index; NaN comes last in either order. */
-export function orderBy(values: Float32Array, order: 'asc' | 'desc'): Uint32Array {
-  const width = values.length
-  if (width > MAX_PACKED) return Uint32Array.from(Array.from(values.keys()).sort(comparing(values, order)))
-  const bits = new Uint32Array(values.buffer, values.byteOffset, width)
-  // one number a feature, in whose order the features are: numbers sort much faster than with a function that compares
-  const keys = new Float64Array(width)
-  for (let index = 0; index < width; index++) keys[index] = sortableKey(values[index]!, bits[index]!, order) * MAX_PACKED + index
-  keys.sort()
-  return Uint32Array.from(keys, (key) => key % MAX_PACKED)
+export type Direction = 'asc' | 'desc'
+
+/** All features by a statistic. */
+export interface FeatureOrder {
+  /** Feature indices by ascending value, equal ones by index; those of which the statistic is not defined (NaN) come last. */
+  readonly ascending: Uint32Array<ArrayBuffer>
+  /** Of how many it is defined. */
+  readonly defined: number
 }
 
-/** Bits of a float32 as an unsigned integer of the same order; NaN above all. */
-function sortableKey(value: number, bits: number, order: 'asc' | 'desc'): number {
-  if (Number.isNaN(value)) return 2 ** 32 - 1
-  // -0 is 0
-  const positive = value === 0 ? 0x80000000 : bits >= 0x80000000 ? ~bits >>> 0 : (bits | 0x80000000) >>> 0
-  return order === 'asc' ? positive : 2 ** 32 - 2 - positive
+/** Where in `ascending` the feature of a rank is: the descending order is the ascending one reversed, but what is not defined stays last. */
+export function placeOf(rank: number, order: Direction, defined: number): number {
+  return order === 'asc' || rank >= defined ? rank : defined - 1 - rank
 }
 
-function comparing(values: Float32Array, order: 'asc' | 'desc'): (a: number, b: number) => number {
-  const sign = order === 'asc' ? 1 : -1
-  return (a, b) => {
-    const x = values[a]!
-    const y = values[b]!
-    if (Number.isNaN(x) || Number.isNaN(y)) return Number(Number.isNaN(x)) - Number(Number.isNaN(y)) || a - b
-    return sign * (x - y) || a - b
+export function orderOf(values: Float32Array): FeatureOrder {
+  const keys = sortableKeys(values)
+  const digitOf = (key: number, shift: number) => (key >>> shift) & (N_DIGITS - 1)
+  let indices = new Uint32Array(keys.length)
+  let sorted = new Uint32Array(keys.length)
+  for (let index = 0; index < indices.length; index++) indices[index] = index
+  for (let shift = 0; shift < 32; shift += DIGIT_BITS) {
+    // where the next feature of each digit goes; features of the same digit keep their order
+    const places = new Uint32Array(N_DIGITS + 1)
+    for (let at = 0; at < keys.length; at++) places[digitOf(keys[at]!, shift) + 1]!++
+    for (let digit = 1; digit < N_DIGITS; digit++) places[digit]! += places[digit - 1]!
+    for (let at = 0; at < indices.length; at++) {
+      const index = indices[at]!
+      sorted[places[digitOf(keys[index]!, shift)]!++] = index
+    }
+    ;[indices, sorted] = [sorted, indices]
   }
+  let defined = keys.length
+  while (defined > 0 && Number.isNaN(values[indices[defined - 1]!]!)) defined--
+  return { ascending: indices, defined }
+}
+
+/** Of each float32 an unsigned integer of the same order; that of NaN is above all. */
+function sortableKeys(values: Float32Array): Uint32Array {
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length)
+  const keys = new Uint32Array(values.length)
+  for (let index = 0; index < keys.length; index++) {
+    const value = values[index]!
+    // -0 is 0
+    const word = value === 0 ? 0 : bits[index]!
+    keys[index] = Number.isNaN(value) ? 0xffffffff : word >= 0x80000000 ? ~word : word + 0x80000000
+  }
+  return keys
 }
 
 /** 1 for each feature that is within all bounds. A bound leaves out what is not defined. */
@@ -59,23 +80,28 @@ export function within(width: number, ranges: readonly { readonly values: Float3
 
 export interface Walk {
   /** Absent: by index. */
-  readonly permutation?: Uint32Array
-  readonly width: number
-  readonly order: 'asc' | 'desc'
+  readonly sorted?: FeatureOrder
+  readonly order: Direction
   readonly mask: Uint8Array
-  /** The feature after which the page begins. */
-  readonly after?: number
+  /** The first rank to look at. */
+  readonly from: number
   readonly limit: number
 }
 
+/** A feature in an order. */
+export interface RankedFeature {
+  readonly index: number
+  readonly rank: number
+}
+
 /** Up to `limit` features of the mask, in order. */
-export function pageOfFeatures({ permutation, width, order, mask, after, limit }: Walk): number[] {
-  const at = (rank: number) => permutation?.[rank] ?? (order === 'asc' ? rank : width - 1 - rank)
-  const rankOf = (index: number) => permutation?.indexOf(index) ?? (order === 'asc' ? index : width - 1 - index)
-  const page: number[] = []
-  for (let rank = after === undefined ? 0 : rankOf(after) + 1; rank < width && page.length < limit; rank++) {
-    const index = at(rank)
-    if (mask[index] === 1) page.push(index)
+export function pageOfFeatures({ sorted, order, mask, from, limit }: Walk): RankedFeature[] {
+  const width = mask.length
+  const page: RankedFeature[] = []
+  for (let rank = from; rank < width && page.length < limit; rank++) {
+    const place = placeOf(rank, order, sorted?.defined ?? width)
+    const index = sorted?.ascending[place] ?? place
+    if (mask[index] === 1) page.push({ index, rank })
   }
   return page
 }

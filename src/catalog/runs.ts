@@ -28,6 +28,8 @@ export interface RunCatalog {
   /** Newest first. */
   list(request: PageRequest & { readonly kind?: string; readonly model?: string }): Promise<Page<RunRecord>>
   get(id: string): Promise<RunRecord | undefined>
+  /** Of these runs those whose model and SAEs are here with the weights that they were saved with. In one statement. */
+  current(ids: readonly string[]): Promise<ReadonlySet<string>>
   /** The same run twice is one. */
   create(run: Omit<RunRecord, 'createdAt'>): Promise<RunRecord>
   remove(id: string): Promise<boolean>
@@ -54,6 +56,18 @@ export function runCatalog(prisma: PrismaClient): RunCatalog {
     async get(id) {
       const row = RUN_ID.test(id) ? await prisma.run.findUnique({ where: { id } }) : null
       return row === null ? undefined : recordOf(row)
+    },
+
+    async current(ids) {
+      if (ids.length === 0) return new Set()
+      const rows = await prisma.$queryRaw<{ id: string }[]>`
+        select run.id from runs run join models model on model.id = run.model_id
+        where run.id = any(${[...ids]})
+          and run.weights->>'model' = model.weights_sha256 and run.weights->'processing' = to_jsonb(model.processing)
+          and not exists (
+            select from jsonb_each_text(run.weights->'saes') saved left join saes sae on sae.id = saved.key
+            where sae.weights_sha256 is distinct from saved.value)`
+      return new Set(rows.map(({ id }) => id))
     },
 
     async create({ input, weights, ...run }) {

@@ -9,8 +9,8 @@ import { elementCount, isTensor, type Tensor } from '../engine/tensor.js'
 
 export type Encoding = 'json' | 'base64'
 
-/** A few milliseconds of formatting. */
-const NUMBERS_PER_TURN = 4096
+/** Less than a millisecond of formatting. */
+const VALUES_PER_PIECE = 1024
 /** Text that is gathered before others have their turn. */
 const CHARACTERS_PER_TURN = 16_384
 /** A multiple of 3, so that the pieces' base64 can be joined. */
@@ -41,31 +41,55 @@ function* pieces(value: unknown, encoding: Encoding): Generator<string> {
       yield* nested(value)
     }
     yield '}'
+  } else if (isSmall(value)) {
+    yield JSON.stringify(value) ?? 'null'
   } else if (Array.isArray(value)) {
-    if (isShortRow(value)) {
-      yield JSON.stringify(value)
-      return
-    }
-    yield '['
-    for (const [index, item] of value.entries()) {
-      if (index > 0) yield ','
-      yield* pieces(item, encoding)
-    }
-    yield ']'
-  } else if (typeof value === 'object' && value !== null) {
+    yield* listPieces(value, encoding)
+  } else {
     let before = '{'
-    for (const [key, item] of Object.entries(value)) {
+    for (const [key, item] of Object.entries(value as object)) {
       if (item === undefined) continue
       yield `${before}${JSON.stringify(key)}:`
       before = ','
       yield* pieces(item, encoding)
     }
     yield before === '{' ? '{}' : '}'
-  } else yield JSON.stringify(value) ?? 'null'
+  }
 }
 
-/** Numbers that are written at once. */
-const isShortRow = (value: readonly unknown[]) => value.length <= NUMBERS_PER_TURN && value.every((item) => typeof item === 'number')
+/** As many items at once as there is room for. */
+function* listPieces(list: readonly unknown[], encoding: Encoding): Generator<string> {
+  let before = '['
+  for (let from = 0; from < list.length; ) {
+    let to = from
+    for (let room = roomAfter(list[to], VALUES_PER_PIECE); to < list.length && room >= 0; room = roomAfter(list[to], room)) to++
+    yield before
+    if (to > from) yield JSON.stringify(list.slice(from, to)).slice(1, -1)
+    else yield* pieces(list[from], encoding)
+    before = ','
+    from = Math.max(to, from + 1)
+  }
+  yield before === '[' ? '[]' : ']'
+}
+
+/** Whether it is written at once: a bounded number of values, none of them a tensor. */
+const isSmall = (value: unknown) => roomAfter(value, VALUES_PER_PIECE) >= 0
+
+/** How many more values there is room for after this one; below 0 when there was not enough, and for a tensor. */
+function roomAfter(value: unknown, room: number): number {
+  if (typeof value !== 'object' || value === null || room <= 0) return room - 1
+  if (isTensor(value)) return -1
+  let left = room - 1
+  if (Array.isArray(value)) {
+    for (let at = 0; at < value.length && left >= 0; at++) left = roomAfter(value[at], left)
+    return left
+  }
+  for (const key in value) {
+    left = roomAfter((value as Readonly<Record<string, unknown>>)[key], left)
+    if (left < 0) break
+  }
+  return left
+}
 
 function* base64(tensor: Tensor): Generator<string> {
   const { buffer, byteOffset, byteLength } = tensorBytes(tensor)
@@ -81,16 +105,16 @@ function* base64(tensor: Tensor): Generator<string> {
 function* nested(tensor: Tensor): Generator<string> {
   const [length = 0, ...inner] = tensor.shape
   const rowLength = elementCount(inner)
-  if (tensor.data.length <= NUMBERS_PER_TURN) {
+  if (tensor.data.length <= VALUES_PER_PIECE) {
     yield JSON.stringify(toJsonTensor(tensor).data)
     return
   }
-  const nRows = Math.max(1, Math.floor(NUMBERS_PER_TURN / rowLength))
+  const nRows = Math.max(1, Math.floor(VALUES_PER_PIECE / rowLength))
   for (let from = 0; from < length; from += nRows) {
     const to = Math.min(from + nRows, length)
     const data = tensor.data.subarray(from * rowLength, to * rowLength)
     yield from === 0 ? '[' : ','
-    if (rowLength > NUMBERS_PER_TURN) yield* nested({ ...tensor, shape: inner, data } as Tensor)
+    if (rowLength > VALUES_PER_PIECE) yield* nested({ ...tensor, shape: inner, data } as Tensor)
     else yield JSON.stringify(toJsonTensor({ ...tensor, shape: [to - from, ...inner], data } as Tensor).data).slice(1, -1)
   }
   yield ']'

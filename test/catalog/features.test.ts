@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { ByteWriter } from '../../src/catalog/bytes.js'
+import { ByteWriter } from '../../src/catalog/byte-writer.js'
 import type { Catalog } from '../../src/catalog/catalog.js'
-import { picturesEnd, readFeature, writeFeature } from '../../src/catalog/feature-codec.js'
-import { orderBy, pageOfFeatures, within } from '../../src/catalog/feature-order.js'
+import { picturesEnd, readFeature, storedBytes, writeFeature } from '../../src/catalog/feature-codec.js'
+import { orderOf, pageOfFeatures, placeOf, within } from '../../src/catalog/feature-order.js'
 import type { FeatureListRequest, FeatureSetRecord, NewFeatureSet, StoredFeature } from '../../src/catalog/feature-sets.js'
 import {
   exampleKinds,
@@ -40,6 +40,8 @@ function aSet(change: Partial<NewFeatureSet>): NewFeatureSet {
   }
 }
 
+const everything = (width: number) => ({ mask: new Uint8Array(width).fill(1), from: 0, limit: width })
+
 const float32 = fc.float({ noNaN: true, noDefaultInfinity: true })
 const statistic = fc.option(float32, { nil: null })
 const index = fc.nat({ max: 2 ** 24 })
@@ -70,7 +72,7 @@ const anyFeature: fc.Arbitrary<FeatureRecord> = fc.record({
 
 function bytesOf(feature: FeatureRecord): Uint8Array {
   const writer = new ByteWriter(8)
-  writeFeature(writer, feature)
+  writeFeature(writer.claim(storedBytes(feature)), feature)
   return writer.take()
 }
 
@@ -104,29 +106,41 @@ describe('the order of features', () => {
 
   test('is that of a plain sort: equal ones by index, undefined ones last', () => {
     fc.assert(
-      fc.property(values, order, (column, direction) => {
-        const sign = direction === 'asc' ? 1 : -1
+      fc.property(values, (column) => {
         const plain = Array.from(column.keys()).sort((a, b) => {
           const [x, y] = [column[a]!, column[b]!]
           if (Number.isNaN(x) || Number.isNaN(y)) return Number(Number.isNaN(x)) - Number(Number.isNaN(y)) || a - b
-          return x === y ? a - b : sign * (x < y ? -1 : 1)
+          return x === y ? a - b : x < y ? -1 : 1
         })
-        expect(Array.from(orderBy(column, direction))).toEqual(plain)
+        const { ascending, defined } = orderOf(column)
+        expect(Array.from(ascending)).toEqual(plain)
+        expect(defined).toBe(column.filter((value) => !Number.isNaN(value)).length)
       }),
     )
   })
 
-  test('goes on after any feature, and shows those within bounds only', () => {
+  test('is the other way round when it descends, but for undefined ones, which stay last', () => {
+    fc.assert(
+      fc.property(values, (column) => {
+        const sorted = orderOf(column)
+        const ascending = pageOfFeatures({ ...everything(column.length), sorted, order: 'asc' }).map(({ index }) => index)
+        const descending = pageOfFeatures({ ...everything(column.length), sorted, order: 'desc' }).map(({ index }) => index)
+        const isDefined = (at: number) => !Number.isNaN(column[at])
+        expect(descending).toEqual([...ascending.filter(isDefined).reverse(), ...ascending.filter((at) => !isDefined(at))])
+      }),
+    )
+  })
+
+  test('goes on after any rank, and shows those within bounds only', () => {
     fc.assert(
       fc.property(values, order, fc.nat(), fc.float({ noNaN: true }), (column, direction, seed, min) => {
-        const permutation = orderBy(column, direction)
+        const sorted = orderOf(column)
         const mask = within(column.length, [{ values: column, range: { min } }])
-        const all = Array.from(permutation).filter((at) => column[at]! >= min)
-        const walk = { permutation, width: column.length, order: direction, mask, limit: column.length }
-        expect(pageOfFeatures(walk)).toEqual(all)
-        const after = permutation[seed % permutation.length]!
-        const rank = permutation.indexOf(after)
-        expect(pageOfFeatures({ ...walk, after })).toEqual(all.filter((at) => permutation.indexOf(at) > rank))
+        const from = seed % column.length
+        const ranks = Array.from(column.keys()).slice(from)
+        const places = ranks.map((rank) => ({ rank, index: sorted.ascending[placeOf(rank, direction, sorted.defined)]! }))
+        const walk = { sorted, order: direction, mask, from, limit: column.length }
+        expect(pageOfFeatures(walk)).toEqual(places.filter(({ index }) => column[index]! >= min))
       }),
     )
   })
@@ -153,12 +167,25 @@ describe('the features of an SAE', () => {
         fc.integer({ min: 1, max: 60 }),
         async (sort, order, limit) => {
           const listed = await pagesOf({ sort, order }, limit)
-          const column = Float32Array.from(all, (feature) => feature[sort] ?? Number.NaN)
-          expect(listed.map((feature) => feature.index)).toEqual(Array.from(orderBy(column, order)))
+          const sorted = orderOf(Float32Array.from(all, (feature) => feature[sort] ?? Number.NaN))
+          const wanted = pageOfFeatures({ ...everything(WIDTH), sorted, order })
+          expect(listed.map((feature) => feature.index)).toEqual(wanted.map(({ index }) => index))
         },
       ),
       { numRuns: 15 },
     )
+  })
+
+  test('are listed in the same order where an older version has loaded them', async () => {
+    const old = await catalog.features.load(aSet({ dataset: { id: 'old', hash: 'o' } }), features())
+    await catalog.prisma.featureStatistic.updateMany({ where: { setId: old.id }, data: { ascending: null, defined: null } })
+    for (const order of ['asc', 'desc'] as const) {
+      const request = { sort: 'mean', order, limit: 25 } as const
+      const [here, there] = [await catalog.features.list(set, request), await catalog.features.list(old, request)]
+      expect(there.items.map(({ index }) => index)).toEqual(here.items.map(({ index }) => index))
+      expect(there.totalCount).toBe(here.totalCount)
+    }
+    await catalog.features.remove(old)
   })
 
   test('are filtered by any statistics, with exact counts; the bound that an answer showed includes its feature', async () => {

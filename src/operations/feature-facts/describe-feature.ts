@@ -5,7 +5,7 @@
 import type { Catalog } from '../../catalog/catalog.js'
 import type { DatasetItemRecord } from '../../catalog/datasets.js'
 import type { Explanation } from '../../catalog/explanations.js'
-import type { FeatureSetRecord, StoredFeature } from '../../catalog/feature-sets.js'
+import type { FeatureSetAbout, FeatureSetRecord, StoredFeature } from '../../catalog/feature-sets.js'
 import { binEdges } from '../../engine/evaluation/activation-bins.js'
 import {
   type ActivationHistogram,
@@ -15,7 +15,7 @@ import {
   type WeightedIndex,
 } from '../../engine/evaluation/feature-record.js'
 import type { ExampleAnswer, FeatureAnswer, FeatureSummaryAnswer } from '../schemas/feature.js'
-import { featurePictures, heatmapUrl, imageUrl } from './feature-addresses.js'
+import { FeatureAddresses, imageUrl } from './feature-addresses.js'
 
 /** What the pictures and labels of a data set are called. */
 export interface Pictures {
@@ -48,12 +48,13 @@ export function summarizeFeature(
   { set, pictures, examples }: Described & { readonly examples: readonly FeatureExample[] },
 ): FeatureSummaryAnswer {
   const { index, statistics, explanations } = feature
+  const addresses = new FeatureAddresses(set, feature)
   return {
     ...{ id: `${set.saeId}/${index}`, sae: set.saeId, index, dataset: set.dataset.id },
     statistics: describeStatistics(statistics),
     explanations: explanations.map(describeExplanation),
-    pictures: featurePictures(set, index),
-    examples: examples.map((example) => describeExample(example, { feature, set, pictures })),
+    pictures: addresses.pictures(),
+    examples: examples.map((example) => describeExample(example, { addresses, set, pictures })),
   }
 }
 
@@ -83,21 +84,30 @@ export function describeExplanation({ id, text, author, method, score, createdAt
 
 function describeExample(
   example: FeatureExample,
-  { feature, set, pictures }: Described & { readonly feature: StoredFeature },
+  { addresses, set, pictures }: Described & { readonly addresses: FeatureAddresses },
 ): ExampleAnswer {
   const { kind, token, score, position, item } = example
   const known = pictures.items.get(item)
-  const { patches } = set.about
-  const patch = token === 'patch' && patches ? position - patches.first : undefined
+  const imageId = known?.imageId ?? null
   return {
-    ...{ kind, token, score, position, item },
-    patch: patch === undefined || !patches ? null : { row: Math.floor(patch / patches.columns), col: patch % patches.columns },
+    kind,
+    token,
+    score,
+    position,
+    item,
+    patch: token === 'patch' ? patchAt(position, set.about) : null,
     name: known?.name ?? null,
-    image: known?.imageId ?? null,
-    imageUrl: known?.imageId ? imageUrl(known.imageId) : null,
-    heatmapUrl: known?.imageId ? heatmapUrl(set, feature, example) : null,
+    image: imageId,
+    imageUrl: imageId === null ? null : imageUrl(imageId),
+    heatmapUrl: imageId === null ? null : addresses.heatmap(example),
     label: known?.label == null ? null : (pictures.classNames[known.label] ?? String(known.label)),
   }
+}
+
+function patchAt(position: number, { patches }: FeatureSetAbout) {
+  if (!patches) return null
+  const patch = position - patches.first
+  return { row: Math.floor(patch / patches.columns), col: patch % patches.columns }
 }
 
 function describeHistogram(histogram: ActivationHistogram) {
