@@ -71,7 +71,8 @@ export const runs = defineOperation({
 
   async run(context, { limit = DEFAULT_PAGE_SIZE, ...request }) {
     const { items: found, nextCursor, cursors, totalCount } = await context.catalog.runs.list({ limit, ...request })
-    const items = await Promise.all(found.map(async (each) => summarize(each, await canBeAskedAgain(context, each))))
+    const current = await context.catalog.runs.current(found.map(({ id }) => id))
+    const items = found.map((each) => summarize(each, current.has(each.id)))
     return { items, nextCursor, cursors: [...cursors], totalCount }
   },
 })
@@ -87,8 +88,7 @@ export const run = defineOperation({
   output: RunShape,
 
   async run(context, { id }) {
-    const found = await findRun(context, id)
-    return describe(found, await canBeAskedAgain(context, found))
+    return describe(await findRun(context, id), await isCurrent(context, id))
   },
 })
 
@@ -101,8 +101,7 @@ export const deleteRun = defineOperation({
   output: RunShape,
 
   async run(context, { id }) {
-    const was = await findRun(context, id)
-    const answer = describe(was, await canBeAskedAgain(context, was))
+    const answer = describe(await findRun(context, id), await isCurrent(context, id))
     await context.catalog.runs.remove(id)
     return answer
   },
@@ -155,17 +154,16 @@ async function whatChanged(context: Context, { input, weights }: RunRecord): Pro
   }
 }
 
-/** Whether the weights are those that it was saved with. */
-const canBeAskedAgain = async (context: Context, saved: RunRecord) => (await whatChanged(context, saved)) === undefined
+const isCurrent = async ({ catalog }: Context, id: string) => (await catalog.runs.current([id])).has(id)
 
-function summarize({ id, kind, modelId: model, codeVersion, createdAt }: RunRecord, isCurrent: boolean): Static<typeof RunSummaryShape> {
-  return { id, kind: kind as RunKind, model, codeVersion, isCurrent, createdAt: createdAt.toISOString() }
+function summarize({ id, kind, modelId: model, codeVersion, createdAt }: RunRecord, current: boolean): Static<typeof RunSummaryShape> {
+  return { id, kind: kind as RunKind, model, codeVersion, isCurrent: current, createdAt: createdAt.toISOString() }
 }
 
-function describe(record: RunRecord, isCurrent: boolean): Static<typeof RunShape> {
+function describe(record: RunRecord, current: boolean): Static<typeof RunShape> {
   const { model, processing, saes } = record.weights
   return {
-    ...summarize(record, isCurrent),
+    ...summarize(record, current),
     input: record.input,
     weights: { model, processing: [...processing], saes: Object.entries(saes).map(([sae, sha256]) => ({ sae, sha256 })) },
   }

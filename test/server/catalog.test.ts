@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { metricDefinitions } from '../../src/engine/evaluation/metric-definitions.js'
 import { aFeature, features } from '../catalog/a-feature.js'
+import { countingStatements } from './counting-statements.js'
 import { addIndexedSae, PUBLISHED_SAE as PUBLISHED, INDEXED_SAE as SAE } from './indexed-sae.js'
 import { get, graphql, startTestServer, type TestServer } from './test-server.js'
 
@@ -158,24 +159,6 @@ describe('features', () => {
     expect(statements.length).toBeGreaterThan(1)
   })
 })
-
-/** What Postgres was asked meanwhile, by every connection of the catalog. */
-async function countingStatements(work: () => Promise<void>): Promise<string[]> {
-  const pg = await import('pg')
-  const statements: string[] = []
-  const { query } = pg.default.Client.prototype
-  pg.default.Client.prototype.query = function (this: unknown, ...args: unknown[]) {
-    const [first] = args as [string | { text: string }]
-    statements.push(typeof first === 'string' ? first : first.text)
-    return (query as (...all: unknown[]) => unknown).apply(this, args)
-  } as typeof query
-  try {
-    await work()
-  } finally {
-    pg.default.Client.prototype.query = query
-  }
-  return statements
-}
 
 test('the registry says what every number is, to the formula', async () => {
   const { items } = await answer('/v1/metrics')

@@ -8,6 +8,7 @@ import { readNpz } from '../../src/engine/io/npz.js'
 import { describeSae } from '../../src/engine/saes/load-sae.js'
 import { NPZ } from '../../src/server/negotiate.js'
 import { featureFolder } from '../engine/saes/feature-goldens.js'
+import { countingStatements } from './counting-statements.js'
 import { get, graphql, picture, post, startTestServer, type TestServer, testModels, upload } from './test-server.js'
 
 const { clip } = testModels
@@ -136,10 +137,25 @@ describe('a saved run', () => {
   test('is not computed again from other weights', async () => {
     const { id } = (await save('forward', input())).json()
     const found = (await server.catalog.saes.get(sae))!
-    const changed = { ...found, download: { ...found.download!, weightsSha256: 'f'.repeat(64) } }
+    const weightsSha256 = 'f'.repeat(64)
+    const changed = { ...found, download: { ...found.download!, weightsSha256 } }
     const saes = Object.assign(Object.create(server.catalog.saes), { get: async () => changed })
     const other = await server.another({ catalog: { saes } })
-    expect((await get(other, `/v1/runs/${id}`)).json().isCurrent).toBe(false)
+    const put = (data: object) => server.catalog.prisma.sae.update({ where: { id: sae }, data })
+    const isCurrent = async () => {
+      const { items } = (await get(other, '/v1/runs?limit=100')).json()
+      const [one, listed] = [(await get(other, `/v1/runs/${id}`)).json(), items.find((each: { id: string }) => each.id === id)]
+      expect(listed.isCurrent).toBe(one.isCurrent)
+      return one.isCurrent
+    }
+    expect(await isCurrent()).toBe(true)
+    await put({ weightsSha256 })
+    expect(await isCurrent()).toBe(false)
+    await put({ weightsSha256: found.download!.weightsSha256 })
+    await server.catalog.prisma.model.update({ where: { id: clip }, data: { processing: ['fold_ln'] } })
+    expect(await isCurrent()).toBe(false)
+    await server.catalog.prisma.model.update({ where: { id: clip }, data: { processing: [] } })
+    expect(await isCurrent()).toBe(true)
     const refusal = await get(other, `/v1/runs/${id}/result`)
     expect(refusal.json()).toMatchObject({
       code: 'RUN_OUTDATED',
@@ -175,6 +191,20 @@ describe('saved runs', () => {
     expect(await list('model=nothing')).toMatchObject({ items: [], nextCursor: null, totalCount: 0 })
     expect(await list('cursor=abc')).toMatchObject({ code: 'CURSOR_INVALID' })
     expect(await list('kind=features')).toMatchObject({ code: 'INPUT_INVALID' })
+  })
+
+  test('are listed in three statements, however many there are, over both doors', async () => {
+    for (const topK of [4, 5, 6]) await save('steer', input({ topK }))
+    const overRest = await countingStatements(async () => {
+      expect((await list('limit=100')).items.length).toBeGreaterThan(3)
+    })
+    const query = '{ runs(first: 100) { totalCount edges { node { id isCurrent } } } }'
+    const overGraphql = await countingStatements(async () => {
+      const { edges } = (await graphql(server.app, query)).data.runs
+      expect(edges.map(({ node }: { node: { isCurrent: boolean } }) => node.isCurrent)).toContain(true)
+    })
+    // the page, how many there are, and which of them are current
+    for (const statements of [overRest, overGraphql]) expect(statements, statements.join('\n')).toHaveLength(3)
   })
 
   test('are the same lists over GraphQL', async () => {
