@@ -12,6 +12,7 @@ import type { GraphBuilder } from '../graph/builder.js'
 import { differentiate, gradientName } from '../graph/differentiate.js'
 import type { Graph, ValueType } from '../graph/graph.js'
 import { prune } from '../graph/prune.js'
+import { readTransposed } from '../graph/read-transposed.js'
 import { scalar, type Tensor } from '../tensor.js'
 import { extend } from './extend-graph.js'
 import { nextName, type Optimizer, parameterRules } from './optimizers.js'
@@ -67,7 +68,7 @@ const sumName = (name: string) => `grad/sum/${name}`
 export function trainingStep(options: StepOptions): StepGraph {
   const { graph, loss, trainable, carried = {}, stopAt = [] } = options
   checkTrainable(graph, trainable)
-  const withGradients = differentiate(graph, loss, trainable, { stopAt })
+  const withGradients = differentiate(readTransposed(graph), loss, trainable, { stopAt })
   const report = [...new Set([...graph.outputs, loss])]
   const gradients = new Map(trainable.map((name) => [name, gradientName(name)]))
   const update = appendUpdate({ ...withGradients, outputs: report }, gradients, options)
@@ -80,7 +81,7 @@ export function accumulatedStep(options: StepOptions, nMicroBatches: number): Ac
   checkTrainable(graph, trainable)
   const report = [...new Set([...graph.outputs, loss])]
   const types = Object.fromEntries(trainable.map((name) => [name, graph.parameters[name]!]))
-  const withGradients = differentiate(graph, loss, trainable, { stopAt })
+  const withGradients = differentiate(readTransposed(graph), loss, trainable, { stopAt })
   const accumulating = extend({ ...withGradients, outputs: report }, 'accumulate/', (b) =>
     trainable.flatMap((name) => {
       const before = b.parameter(accumulatedName(name), types[name]!.shape as readonly number[])

@@ -240,6 +240,38 @@ describe('what is differentiated by what', () => {
   })
 })
 
+describe.each(['Gemm', 'MatMul'] as const)('the gradient of a matrix that a batch is multiplied by, with %s', (op) => {
+  /** The sum of squares of x W, with W of so many columns. */
+  const squares = (nColumns: number) => {
+    const b = new GraphBuilder('squares')
+    const y = b.op(op, [b.input('x', 'float32', ['batch', 3]), b.parameter('W', [3, nColumns])])
+    return differentiate(b.build([b.named('loss', b.op('ReduceSumSquare', [y], { keepdims: 0 }))]), 'loss', ['W'])
+  }
+  const [narrow, wide] = [squares(4), squares(1032)]
+
+  test('of many columns: the batch is transposed beforehand', () => {
+    const products = (graph: Graph) => graph.nodes.filter(({ outputs }) => outputs.includes(gradientName('W')))
+    expect(products(narrow)).toMatchObject([{ op: 'Gemm', attributes: { transA: 1 } }])
+    expect(products(wide)).toMatchObject([{ op: 'Gemm', attributes: {} }])
+    expect(wide.nodes.filter((node) => node.op === 'Transpose')).toHaveLength(1)
+  })
+
+  test.each(backends)('on %s: a column has the same gradient among few and among many', async (underTest) => {
+    const backend = await underTest.create()
+    const x = feedsFor(narrow, { batch: 5, seed: 1 }).inputs
+    const { W } = feedsFor(narrow, { batch: 5, seed: 2 }).weights as { W: Tensor<'float32'> }
+    const among = float32(
+      [3, 1032],
+      Float32Array.from({ length: 3 * 1032 }, (_, at) => W.data[4 * Math.floor(at / 1032) + (at % 4)]!),
+    )
+    const gradientOf = async (graph: Graph, weights: Record<string, Tensor>) =>
+      (await runOnce(backend, graph, { inputs: x, weights }))[gradientName('W')]!
+    const [few, many] = [await gradientOf(narrow, { W }), await gradientOf(wide, { W: among })]
+    const picked = Float32Array.from({ length: 12 }, (_, at) => Number(many.data[1032 * Math.floor(at / 4) + 1024 + (at % 4)]))
+    expect(float32([3, 4], picked)).toBeCloseTensor(few)
+  })
+})
+
 describe.each<NormForm>(['fused', 'written out'])('at hook points, LayerNorm %s', (form) => {
   const graph = withLoss(block(form))
   const hookPoints = graph.hookPoints.map(({ name }) => name)

@@ -11,15 +11,12 @@ export const gemm: GradientRule = (b, call) => {
   const { alpha, beta, transA, transB } = call.attributes as Readonly<Record<string, number>>
   const [a, other, y] = [inputOf(call, 0), inputOf(call, 1), outputOf(call, 0)]
   const whole = call.gradients[0]!
-  const { value: g, factor } = unscaled(b, whole)
-  const product = (left: string, right: string, isLeftTransposed: number, isRightTransposed: number) =>
-    b.op('Gemm', [left, right], {
-      ...(alpha! * factor !== 1 && { alpha: alpha! * factor }),
-      ...(isLeftTransposed && { transA: 1 }),
-      ...(isRightTransposed && { transB: 1 }),
-    })
-  const ofA = () => (transA ? product(other.name, g, transB!, 1) : product(g, other.name, 0, 1 - transB!))
-  const ofB = () => (transB ? product(g, a.name, 1, transA!) : product(a.name, g, 1 - transA!, 0))
+  const { value, factor } = unscaled(b, whole)
+  const g = { ...y, name: value }
+  const product = (left: Value, right: Value, isLeftTurned: number, isRightTurned: number) =>
+    ofTwoMatrices(b, { left, right, isLeftTurned: isLeftTurned === 1, isRightTurned: isRightTurned === 1, alpha: alpha! * factor })
+  const ofA = () => (transA ? product(other, g, transB!, 1) : product(g, other, 0, 1 - transB!))
+  const ofB = () => (transB ? product(g, a, 1, transA!) : product(a, g, 1 - transA!, 0))
   const ofC = () => (beta === 0 ? undefined : scaleBy(b, sumTo(b, { ...y, name: whole }, call.inputs[2]!.shape), y, beta!))
   return [ofA, ofB, ofC].map((rule, at) => (call.wanted[at] ? rule() : undefined))
 }
@@ -76,7 +73,7 @@ function ofMatrices(b: GradientBuilder, product: Product): (string | undefined)[
   const { a, b: other, isTurnedA, isTurnedB, alpha, gradient, wanted } = product
   if (isOneMatrix(product)) return byOneMatrix(b, product)
   const times = (left: Value, right: Value, isLeftTurned: boolean, isRightTurned: boolean) =>
-    fused(b, { left: left.name, right: right.name, isLeftTurned, isRightTurned, alpha })
+    fused(b, { left, right, isLeftTurned, isRightTurned, alpha })
   const rank = gradient.shape.length
   const ofA = (isTurned: boolean) => (isTurned ? times(other, gradient, isTurnedB, true) : times(gradient, other, false, !isTurnedB))
   const ofB = (isTurned: boolean) => (isTurned ? times(gradient, a, true, isTurnedA) : times(a, gradient, !isTurnedA, false))
@@ -94,18 +91,33 @@ function isTransposed(b: GradientBuilder, { name, shape }: Value): boolean {
 }
 
 interface Factors {
-  readonly left: string
-  readonly right: string
+  readonly left: Value
+  readonly right: Value
   readonly isLeftTurned: boolean
   readonly isRightTurned: boolean
   readonly alpha: number
 }
 
+/** Of stacks. */
 function fused(b: GradientBuilder, { left, right, isLeftTurned, isRightTurned, alpha }: Factors): string {
-  if (!isLeftTurned && !isRightTurned && alpha === 1) return b.op('MatMul', [left, right])
-  return b.op('FusedMatMul', [left, right], {
+  if (!isLeftTurned && !isRightTurned && alpha === 1) return b.op('MatMul', [left.name, right.name])
+  return b.op('FusedMatMul', [left.name, right.name], {
     ...(alpha !== 1 && { alpha }),
     ...(isLeftTurned && { transA: 1 }),
+    ...(isRightTurned && { transB: 1 }),
+  })
+}
+
+/** How many columns of the right operand make it worth to transpose the left one beforehand. */
+const MANY_COLUMNS = 1024
+
+/** ONNX Runtime goes through the right operand by 128 columns, and for each of them reads the whole left one anew, across its rows where it is turned. */
+function ofTwoMatrices(b: GradientBuilder, { left, right, isLeftTurned, isRightTurned, alpha }: Factors): string {
+  const columns = right.shape[1]!
+  const isBeforehand = isLeftTurned && !isRightTurned && typeof columns === 'number' && columns >= MANY_COLUMNS
+  return b.op('Gemm', [isBeforehand ? matrixTransposed(b, left.name, 2) : left.name, right.name], {
+    ...(alpha !== 1 && { alpha }),
+    ...(isLeftTurned && !isBeforehand && { transA: 1 }),
     ...(isRightTurned && { transB: 1 }),
   })
 }
@@ -117,16 +129,20 @@ function isOneMatrix({ a, b: other, isTurnedA }: Product): boolean {
 }
 
 function byOneMatrix(b: GradientBuilder, { a, b: matrix, isTurnedB, alpha, gradient, wanted }: Product): (string | undefined)[] {
-  const rowsOf = (value: Value) =>
-    value.shape.length === 2 ? value.name : b.op('Reshape', [value.name, wholes(b, [-1, value.shape.at(-1) as number])])
-  const scaled = alpha === 1 ? {} : { alpha }
+  const rowsOf = (value: Value): Value => {
+    if (value.shape.length === 2) return value
+    const width = value.shape.at(-1) as number
+    return { ...value, name: b.op('Reshape', [value.name, wholes(b, [-1, width])]), shape: ['rows', width] }
+  }
+  const product = (left: Value, right: Value, isLeftTurned: boolean, isRightTurned: boolean) =>
+    ofTwoMatrices(b, { left, right, isLeftTurned, isRightTurned, alpha })
   const ofA = () => {
-    const rows = b.op('Gemm', [rowsOf(gradient), matrix.name], { ...(!isTurnedB && { transB: 1 }), ...scaled })
+    const rows = product(rowsOf(gradient), matrix, false, !isTurnedB)
     return a.shape.length === 2 ? rows : reshapeTo(b, rows, a)
   }
   const ofB = () => {
     const [rows, gradients] = [rowsOf(a), rowsOf(gradient)]
-    return b.op('Gemm', isTurnedB ? [gradients, rows] : [rows, gradients], { transA: 1, ...scaled })
+    return isTurnedB ? product(gradients, rows, true, false) : product(rows, gradients, true, false)
   }
   return [wanted[0] ? ofA() : undefined, wanted[1] ? ofB() : undefined]
 }
