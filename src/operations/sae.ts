@@ -63,8 +63,11 @@ function headlineOf(name: Parameters<typeof headlineValue>[0], metrics: readonly
   return found ? { value: found.value, metric: found.of.metric, source: found.of.source } : null
 }
 
-function describeMetricValue({ saeId: _, flags, measuredAt, dataset, ...value }: MetricRecord): MetricValueAnswer {
-  return { ...value, flags: [...flags], dataset: dataset && { ...dataset }, measuredAt: measuredAt?.toISOString() ?? null }
+function describeMetricValue(record: MetricRecord): MetricValueAnswer {
+  const { metric, version, value, low, high, flags, source, dataset, n, seed, dtype, backend, codeVersion, measuredAt } = record
+  const bounds = { ...(low !== undefined && { low }), ...(high !== undefined && { high }) }
+  const circumstances = { n, seed, dtype, backend, codeVersion, measuredAt: measuredAt?.toISOString() ?? null }
+  return { metric, version, value, ...bounds, flags: [...flags], source, dataset, ...circumstances }
 }
 
 function describeFeatureSet({ dataset, width, about, seed, dtype, backend, codeVersion, measuredAt }: FeatureSetRecord) {
