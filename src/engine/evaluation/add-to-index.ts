@@ -6,20 +6,14 @@
 import type { SaeConfig } from '../saes/sae.js'
 import type { Tensor } from '../tensor.js'
 import { binOfBits, N_BINS } from './activation-bins.js'
-import { type ActiveLatents, mergeSamples, sampledToken } from './coactive-sample.js'
+import { addSampled, type SampledRow } from './add-sampled.js'
 import { addExactly } from './exact-sums.js'
-import { codesOf, codesOutput, type Piece, type PieceCodes, pieces, weightedOutput } from './index-graph.js'
+import { floats, indexCodes, type PieceCodes } from './index-codes.js'
+import { type Piece, pieces, weightedOutput } from './index-pieces.js'
 import type { EmbeddingSums, IndexShard, KindStatistics } from './index-shard.js'
 import { offer } from './ranked-items.js'
 import { itemHash } from './sampling.js'
 import type { StudiedTokens } from './studied-sae.js'
-
-/** A token whose codes are looked at one by one. */
-export interface SampledRow {
-  readonly item: number
-  /** Along the studied tokens. */
-  readonly token: number
-}
 
 export interface BatchOfIndex {
   readonly batch: number
@@ -39,19 +33,15 @@ export interface BatchOfIndex {
 /** Changes the arrays of the shard. */
 export function addToIndex(shard: IndexShard, added: BatchOfIndex): IndexShard {
   const { items, batch, tokens, config, seeds, sampled, made, embeddings } = added
-  const active = sampled.map((rows) => rows.map((): ActiveLatents => ({ latents: [], codes: [] })))
-  for (const piece of pieces(config)) {
-    const width = piece.to - piece.from
-    const codes = tokens.kinds.map((range) => codesOf(floats(made[codesOutput(piece, range.kind)]!), { batch: items.length, width, range }))
-    for (const [at, range] of tokens.kinds.entries()) {
+  const codes = indexCodes({ config, tokens, batch: items.length, sampled, made })
+  for (const [at, piece] of pieces(config).entries()) {
+    const ofPiece = codes.pieces[at]!
+    for (const [own, range] of tokens.kinds.entries()) {
       const kind = shard.kinds[range.kind]!
-      addTotals(kind, piece, codes[at]!)
-      addPictures(kind, piece, codes[at]!, { items, seeds, first: tokens.firstPosition + range.from })
-      for (const [row, token] of active[at]!.entries()) {
-        addSampled(shard, piece, codes[at]!.sampled.subarray(row * width, (row + 1) * width), token)
-      }
+      addTotals(kind, piece, ofPiece[own]!)
+      addPictures(kind, piece, ofPiece[own]!, { items, seeds, first: tokens.firstPosition + range.from })
     }
-    const scores = scoresOf(codes)
+    const scores = scoresOf(ofPiece)
     addScores(shard, piece, scores)
     if (shard.embeddings) addWeighted(shard.embeddings, piece, scores, floats(made[weightedOutput(piece)]!))
   }
@@ -59,22 +49,12 @@ export function addToIndex(shard: IndexShard, added: BatchOfIndex): IndexShard {
     const { total } = shard.embeddings
     for (const [at, value] of embeddings!.data.entries()) addExactly(total, at % shard.plan.dEmbed, value)
   }
-  const samples = sampled.flatMap((rows, at) =>
-    rows.map(({ item, token }, row) =>
-      sampledToken(active[at]![row]!, { item, position: tokens.firstPosition + token, seed: shard.plan.seed }),
-    ),
-  )
   return {
     ...shard,
     batches: [...shard.batches, batch].sort((a, b) => a - b),
     nPictures: shard.nPictures + items.length,
-    coactive: mergeSamples(shard.coactive, samples),
+    coactive: addSampled(shard, { sampled, codes, first: tokens.firstPosition }),
   }
-}
-
-/** A backend may compute in float64. */
-function floats({ data }: Tensor): Float32Array {
-  return data instanceof Float32Array ? data : Float32Array.from(data as Float64Array)
 }
 
 function addTotals({ counts, sums, squares }: KindStatistics, { from }: Piece, made: PieceCodes): void {
@@ -93,42 +73,35 @@ interface Pictures {
   readonly first: number
 }
 
-/** Examples of the tokens of a kind, and their largest activation. */
+/**
+ * Examples of the tokens of a kind, and their largest activation. Few pictures enter a list once it is full: what all of them are asked is a
+ * comparison with the last of each list.
+ */
 function addPictures(kind: KindStatistics, { from }: Piece, made: PieceCodes, { items, seeds, first }: Pictures): void {
   const { max, top, sample, threshold, negative } = kind
   const { max: largest, whereMax, min: lowest, whereMin, count } = made
   const width = count.length
+  const nImages = items.length
   for (let own = 0; own < width; own++) {
     const latent = from + own
-    // Comparing with the last of each list here spares a call for nearly every picture.
+    const seed = seeds[latent]!
     const lastTop = (latent + 1) * top.k - 1
     const lastSample = (latent + 1) * sample.k - 1
     const lastThreshold = (latent + 1) * threshold.k - 1
     const lastNegative = (latent + 1) * negative.k - 1
-    for (let image = 0, at = own; image < items.length; image++, at += width) {
-      const item = items[image]!
+    for (let image = 0, at = own; image < nImages; image++, at += width) {
       const score = largest[at]!
       if (score > 0) {
-        const position = whereMax ? first + whereMax[at]! : first
         if (score > max[latent]!) max[latent] = score
-        if (-score <= top.keys[lastTop]!) offer(top, latent, -score, item, position)
-        if (score <= threshold.keys[lastThreshold]!) offer(threshold, latent, score, item, position)
-        const hash = itemHash(item, seeds[latent]!)
-        if (hash <= sample.keys[lastSample]!) offer(sample, latent, hash, item, position, score)
+        if (-score <= top.keys[lastTop]!) offer(top, latent, -score, items[image]!, whereMax ? first + whereMax[at]! : first)
+        if (score <= threshold.keys[lastThreshold]!)
+          offer(threshold, latent, score, items[image]!, whereMax ? first + whereMax[at]! : first)
+        const hash = itemHash(items[image]!, seed)
+        if (hash <= sample.keys[lastSample]!) offer(sample, latent, hash, items[image]!, whereMax ? first + whereMax[at]! : first, score)
       }
-      if (lowest[at]! <= negative.keys[lastNegative]!) offer(negative, latent, lowest[at]!, item, whereMin ? first + whereMin[at]! : first)
+      if (lowest[at]! <= negative.keys[lastNegative]!)
+        offer(negative, latent, lowest[at]!, items[image]!, whereMin ? first + whereMin[at]! : first)
     }
-  }
-}
-
-/** A sampled token's codes of a piece, and the active latents of the token so far. */
-function addSampled({ histogram }: IndexShard, { from }: Piece, codes: Float32Array, active: ActiveLatents): void {
-  const bits = bitsOf(codes)
-  for (let own = 0; own < codes.length; own++) {
-    if (!(codes[own]! > 0)) continue
-    active.latents.push(from + own)
-    active.codes.push(codes[own]!)
-    histogram[(from + own) * N_BINS + binOfBits(bits[own]!)]!++
   }
 }
 

@@ -11,7 +11,7 @@ const MOST_LATENTS = 128
 /** Tokens that two features must share at least. */
 const LEAST_SHARED = 2
 
-interface SampledToken {
+export interface SampledToken {
   readonly hash: number
   readonly item: number
   readonly position: number
@@ -28,25 +28,34 @@ export function mergeSamples(a: CoactiveSample, b: CoactiveSample): CoactiveSamp
   return [...a, ...b].sort((x, y) => x.hash - y.hash || x.item - y.item || x.position - y.position).slice(0, MOST_TOKENS)
 }
 
-/** Of one token, ascending, with their activations. */
+/** Of one token: those above 0, ascending, with their activations as the bits of float32, which are in the same order. */
 export interface ActiveLatents {
-  readonly latents: number[]
-  readonly codes: number[]
+  readonly latents: Int32Array
+  readonly bits: Int32Array
 }
 
-export function sampledToken(
-  active: ActiveLatents,
-  { item, position, seed }: { item: number; position: number; seed: number },
-): SampledToken {
-  return { hash: tokenHash(item, position, seed), item, position, latents: Int32Array.from(strongest(active)) }
+interface DrawnToken {
+  readonly item: number
+  readonly position: number
+  readonly seed: number
+}
+
+/** Whether a token may be one of those that are kept; most of a large data set are not. */
+export function canEnter(sample: CoactiveSample, { item, position, seed }: DrawnToken): boolean {
+  return sample.length < MOST_TOKENS || tokenHash(item, position, seed) <= sample.at(-1)!.hash
+}
+
+export function sampledToken(active: ActiveLatents, { item, position, seed }: DrawnToken): SampledToken {
+  return { hash: tokenHash(item, position, seed), item, position, latents: strongest(active) }
 }
 
 /** Of equals the first. */
-function strongest({ latents, codes }: ActiveLatents): readonly number[] {
-  if (latents.length <= MOST_LATENTS) return latents
-  const least = Float32Array.from(codes).sort()[codes.length - MOST_LATENTS]!
-  let nEqual = MOST_LATENTS - codes.filter((code) => code > least).length
-  return latents.filter((_, at) => codes[at]! > least || (codes[at] === least && nEqual-- > 0))
+function strongest({ latents, bits }: ActiveLatents): Int32Array {
+  if (latents.length <= MOST_LATENTS) return latents.slice()
+  const least = bits.slice().sort()[bits.length - MOST_LATENTS]!
+  let nEqual = MOST_LATENTS
+  for (const own of bits) if (own > least) nEqual--
+  return latents.filter((_, at) => bits[at]! > least || (bits[at] === least && nEqual-- > 0))
 }
 
 /** Of every latent those with the largest Jaccard index: tokens at which both are active over tokens at which either is. */

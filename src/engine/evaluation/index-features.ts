@@ -11,8 +11,10 @@ import type { LoadedTower } from '../models/load.js'
 import type { VisionConfig } from '../models/model.js'
 import { float32, int64, type Tensor } from '../tensor.js'
 import { unitVector } from '../vectors.js'
-import { addToIndex, type SampledRow } from './add-to-index.js'
-import { EMBEDDINGS, indexGraph, pieceWeights, sampleInput } from './index-graph.js'
+import type { SampledRow } from './add-sampled.js'
+import { addToIndex } from './add-to-index.js'
+import { indexGraph } from './index-graph.js'
+import { EMBEDDINGS, handsOutActive, pieceWeights, sampleInput } from './index-pieces.js'
 import { defaultExamples, emptyIndex, type IndexPlan, type IndexShard, mergeIndexes } from './index-shard.js'
 import { featureSeeds, sampledTokens } from './sampling.js'
 import { nTokens, type StudiedSae, type StudiedTokens, studiedTokens } from './studied-sae.js'
@@ -111,7 +113,9 @@ export async function openFeatureIndexer({ backend, tower, config, saes, ...opti
         for (const { sae, tokens, plan, seeds, program, weights, outputs } of readers) {
           const sampled = sampledRows({ plan, tokens }, given.items)
           const inputs: Record<string, Tensor> = { x: values[valueAt(sae.config.hookPoint)]! }
-          for (const [at, { kind }] of tokens.kinds.entries()) inputs[sampleInput(kind)] = rowsToRead(sampled[at]!)
+          if (!handsOutActive(sae.config)) {
+            for (const [at, { kind }] of tokens.kinds.entries()) inputs[sampleInput(kind)] = rowsToRead(sampled[at]!)
+          }
           if (units) inputs[EMBEDDINGS] = units
           const made = await program.run({ inputs, weights, fetch: outputs })
           updated[sae.id] = addToIndex(shards[sae.id]!, {
@@ -171,13 +175,8 @@ function unitEmbeddings(given: Tensor<'float32'> | undefined, expected: readonly
   return float32(expected, units)
 }
 
-interface SampledRowOfKind extends SampledRow {
-  /** Among those of its kind. */
-  readonly row: number
-}
-
 /** By kind. */
-function sampledRows({ plan, tokens }: Pick<Reader, 'plan' | 'tokens'>, items: readonly number[]): SampledRowOfKind[][] {
+function sampledRows({ plan, tokens }: Pick<Reader, 'plan' | 'tokens'>, items: readonly number[]): SampledRow[][] {
   const options = { n: nTokens(tokens), count: plan.sampledPerPicture, seed: plan.seed }
   const sampled = items.map((item) => ({ item, chosen: sampledTokens(item, options) }))
   return tokens.kinds.map((range) =>
@@ -190,7 +189,7 @@ function sampledRows({ plan, tokens }: Pick<Reader, 'plan' | 'tokens'>, items: r
 }
 
 /** Where no token of a kind is sampled the first is handed out, and nobody looks at it: an axis is never of length 0. */
-function rowsToRead(sampled: readonly SampledRowOfKind[]): Tensor<'int64'> {
+function rowsToRead(sampled: readonly SampledRow[]): Tensor<'int64'> {
   const rows = sampled.length === 0 ? [0] : sampled.map(({ row }) => row)
   return int64([rows.length], rows)
 }

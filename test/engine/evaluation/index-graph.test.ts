@@ -1,16 +1,9 @@
 /** What the graph of an index says of latents, beside what all their codes say when they are looked at one by one. */
 
 import { describe, expect, test } from 'vitest'
-import {
-  codesOf,
-  codesOutput,
-  EMBEDDINGS,
-  indexGraph,
-  pieces,
-  pieceWeights,
-  sampleInput,
-  weightedOutput,
-} from '../../../src/engine/evaluation/index-graph.js'
+import { indexCodes } from '../../../src/engine/evaluation/index-codes.js'
+import { indexGraph } from '../../../src/engine/evaluation/index-graph.js'
+import { EMBEDDINGS, pieces, pieceWeights, sampleInput, weightedOutput } from '../../../src/engine/evaluation/index-pieces.js'
 import type { StudiedTokens } from '../../../src/engine/evaluation/studied-sae.js'
 import { GraphBuilder } from '../../../src/engine/graph/builder.js'
 import { createRandom } from '../../../src/engine/random.js'
@@ -90,7 +83,9 @@ describe.each(backends)('the graph of an index on %s', (backend) => {
     const inputs = {
       ...{ x, [EMBEDDINGS]: embeddings },
       ...Object.fromEntries(
-        tokens.kinds.map(({ kind }) => [sampleInput(kind), int64([sampled[kind as 'patch'].length], [...sampled[kind as 'patch']])]),
+        tokens.kinds
+          .filter(({ kind }) => Object.hasOwn(graph.inputs, sampleInput(kind)))
+          .map(({ kind }) => [sampleInput(kind), int64([sampled[kind as 'patch'].length], [...sampled[kind as 'patch']])]),
       ),
     }
     const made = await runOnce(await backend.create(), graph, { inputs, weights: pieceWeights(config, weights, graph) })
@@ -99,10 +94,12 @@ describe.each(backends)('the graph of an index on %s', (backend) => {
     const compare = (what: string, actual: number, expected: number) => {
       if (!(Math.abs(actual - expected) <= 1e-4 * Math.max(1, Math.abs(expected)))) wrong.push(`${what}: ${actual}, not ${expected}`)
     }
-    for (const piece of pieces(config)) {
+    const rows = tokens.kinds.map(({ kind }) => sampled[kind as 'patch'].map((row) => ({ row })))
+    const all = indexCodes({ config, tokens, batch: BATCH, sampled: rows, made })
+    for (const [at, piece] of pieces(config).entries()) {
       const width = piece.to - piece.from
-      for (const range of tokens.kinds) {
-        const codes = codesOf(Float32Array.from(made[codesOutput(piece, range.kind)]!.data as Float32Array), { batch: BATCH, width, range })
+      for (const [kind, range] of tokens.kinds.entries()) {
+        const codes = all.pieces[at]![kind]!
         const positions = Array.from({ length: range.to - range.from }, (_, at) => tokens.firstPosition + range.from + at)
         for (let own = 0; own < width; own++) {
           const of = (all: number[][][], image: number) => positions.map((pos) => all[image]![pos]![piece.from + own]!)
@@ -111,8 +108,6 @@ describe.each(backends)('the graph of an index on %s', (backend) => {
           compare(`${what} count`, codes.count[own]!, everywhere.filter((act) => act > 0).length)
           compare(`${what} sum`, codes.sum[own]!, sum(everywhere))
           compare(`${what} squares`, codes.squares[own]!, sum(everywhere.map((act) => act * act)))
-          for (const [row, token] of sampled[range.kind as 'patch'].entries())
-            compare(`${what} sampled`, codes.sampled[row * width + own]!, everywhere[token]!)
           for (let image = 0; image < BATCH; image++) {
             const at = image * width + own
             const [ownActs, ownPre] = [of(acts, image), of(pre, image)]
@@ -130,6 +125,16 @@ describe.each(backends)('the graph of an index on %s', (backend) => {
           const expected = sum(scores.map((score, image) => score * embeddings.data[image * D_EMBED + d]!))
           compare(`${piece.from + own} weighted`, Number(made[weightedOutput(piece)]!.data[own * D_EMBED + d]), expected)
         }
+      }
+    }
+    for (const [kind, range] of tokens.kinds.entries()) {
+      for (const [at, { row }] of rows[kind]!.entries()) {
+        const length = range.to - range.from
+        const token = acts[Math.floor(row / length)]![tokens.firstPosition + range.from + (row % length)]!
+        const { latents, bits } = all.active(kind, at)
+        expect([...latents], `${range.kind} ${row}`).toEqual(token.flatMap((act, latent) => (act > 0 ? [latent] : [])))
+        const codes = new Float32Array(bits.slice().buffer)
+        for (const [own, latent] of latents.entries()) compare(`${range.kind} ${row} sampled ${latent}`, codes[own]!, token[latent]!)
       }
     }
     expect(wrong).toEqual([])
