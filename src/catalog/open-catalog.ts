@@ -24,6 +24,7 @@ import { metricCatalog } from './metric-catalog.js'
 import { modelCatalog } from './models.js'
 import { placeOf } from './place.js'
 import { databaseError } from './postgres/database-errors.js'
+import { statementNames } from './postgres/statement-names.js'
 import { runCatalog } from './runs.js'
 import { openS3BlobStore, type S3Place, s3PlaceName } from './s3-blob-store.js'
 import { saeCatalog } from './sae-catalog.js'
@@ -55,12 +56,11 @@ export async function openCatalog({ databaseUrl, dataDir, s3 }: CatalogPlaces): 
   const jobParts = s3 ? s3PartStore(s3) : folderPartStore(folder)
   const dataFolder = await placeOf(folder)
   const jobs = openJobConnection(databaseUrl)
-  const adapter = new PrismaPg({
-    connectionString: databaseUrl,
-    max: MAX_CONNECTIONS,
-    connectionTimeoutMillis: CONNECT_MS,
-    query_timeout: QUERY_MS,
-  })
+  const nameOf = statementNames()
+  const adapter = new PrismaPg(
+    { connectionString: databaseUrl, max: MAX_CONNECTIONS, connectionTimeoutMillis: CONNECT_MS, query_timeout: QUERY_MS },
+    { statementNameGenerator: ({ sql }) => nameOf(sql) },
+  )
   // Prisma would give up on a machine so busy that a connection takes 2 s, which every other query waits for.
   const transactionOptions = { maxWait: CONNECT_MS + QUERY_MS, timeout: QUERY_MS }
   const client = new PrismaClient({ adapter, errorFormat: 'minimal', transactionOptions })

@@ -35,7 +35,9 @@ const ORPHANS_MS = 15_000
 const LOCK_MS = 180_000
 const WATCH_MS = 1000
 const MAX_LOG_BYTES = 16 * 2 ** 20
-const SETTINGS = ['listen_addresses=127.0.0.1', "unix_socket_directories=''", 'max_connections=60']
+/** Nobody replicates this server, so that its log need not say how. */
+const WITHOUT_REPLICAS = ['wal_level=minimal', 'max_wal_senders=0']
+const SETTINGS = ['listen_addresses=127.0.0.1', "unix_socket_directories=''", 'max_connections=60', ...WITHOUT_REPLICAS]
 
 export interface EmbeddedPostgres {
   readonly url: string
