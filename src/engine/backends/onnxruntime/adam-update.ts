@@ -1,6 +1,7 @@
 /**
  * The numbers of one step of Adam, over arrays of this process (see `AdamUpdate` in graph/operators/updates.ts). WebAssembly divides and takes
- * roots of two numbers at a time; JavaScript does one.
+ * roots of two numbers at a time, where JavaScript does one, but only in a memory of its own. So a large parameter and its moments live in one (a
+ * `Home`), from where they can be fed to sessions as well; others are carried through one piece by piece.
  */
 
 export type Floats = Float32Array | Float64Array
@@ -19,44 +20,82 @@ export interface AdamStep<T extends Floats> {
 
 /** The bytes of `adam-update.wat`, as wabt assembles them; a test compares the two. */
 export const adamUpdateWasm =
-  'AGFzbQEAAAABCgFgBn98fHx8fAADAgEABQMBAAEHEwIGbWVtb3J5AgAGdXBkYXRlAAAKrwEBrAECAn8DeyAAQQJ0IQcDQCAG/V0DgIAB/V8hCCAB/RQgBv1dA4CAAv1f/fIBIAj98AEhCSAC/RQgBv1dA4CAA/1f/fIBIAggCP3yAf3wASEKIAYgCf1e/VsDgIACACAGIAr9Xv1bA4CAAwAgBiAF/RQgBv1dAwD9X/3yASAD/RQgCf3yASAK/e8BIAT9FP3wAf3zAf3xAf1e/VsDAAAgBkEIaiEGIAYgB0kNAAsL'
+  'AGFzbQEAAAABDgFgCn9/f39/fHx8fHwAAhABBGhvbWUGbWVtb3J5AgABAwIBAAcKAQZ1cGRhdGUAAAq9AQG6AQIBfwN7IAEgAEECdGohCgNAIAL9XQMA/V8hCyAF/RQgA/1dAwD9X/3yASAL/fABIQwgBv0UIAT9XQMA/V/98gEgCyAL/fIB/fABIQ0gAyAM/V79WwMAACAEIA39Xv1bAwAAIAEgCf0UIAH9XQMA/V/98gEgB/0UIAz98gEgDf3vASAI/RT98AH98wH98QH9Xv1bAwAAIAJBCGohAiADQQhqIQMgBEEIaiEEIAFBCGohASABIApJDQALCw=='
+
+interface Home {
+  /** Parameter and moments. */
+  readonly arrays: readonly [p: Float32Array, m: Float32Array, v: Float32Array]
+  /** Of a piece. */
+  readonly gradient: Float32Array
+  readonly update: (n: number, ...addressesThenNumbers: readonly number[]) => void
+}
 
 /** What Node has and its types lack. */
 declare const WebAssembly: {
   readonly Module: new (bytes: Uint8Array) => object
-  readonly Instance: new (module: object) => { readonly exports: unknown }
+  readonly Memory: new (size: { readonly initial: number }) => { readonly buffer: ArrayBuffer }
+  readonly Instance: new (module: object, imports: object) => { readonly exports: unknown }
 }
 
-interface Assembled {
-  readonly memory: { readonly buffer: ArrayBuffer }
-  readonly update: (n: number, beta1: number, beta2: number, rate: number, epsilon: number, decay: number) => void
-}
-
-const { memory, update } = new WebAssembly.Instance(new WebAssembly.Module(Buffer.from(adamUpdateWasm, 'base64'))).exports as Assembled
-/** Elements of an array that its memory has room for: so few that they stay in the processor's nearest caches between their copies. */
+/** So few elements that they stay in the processor's nearest caches between their copies. */
 export const pieceLength = 4096
-const [pieceOfP, pieceOfG, pieceOfM, pieceOfV] = [0, 1, 2, 3].map(
-  (quarter) => new Float32Array(memory.buffer, 4 * pieceLength * quarter, pieceLength),
-) as [Float32Array, Float32Array, Float32Array, Float32Array]
+/** From where on the copies of a parameter cost more than a memory of its own. */
+export const homeLength = 2 ** 20
+const longestHome = 2 ** 28
+const pageBytes = 65536
 
-/** The same numbers as one by one, bit by bit, in a third of the time. */
-export function updateInPieces({ from: [p, g, m, v], to: [nextP, nextM, nextV], ...step }: AdamStep<Float32Array>): void {
-  for (let from = 0; from < p.length; from += pieceLength) {
-    const to = Math.min(from + pieceLength, p.length)
-    pieceOfP.set(p.subarray(from, to))
-    pieceOfG.set(g.subarray(from, to))
-    pieceOfM.set(m.subarray(from, to))
-    pieceOfV.set(v.subarray(from, to))
-    update(to - from, step.beta1, step.beta2, step.rate, step.epsilon, step.decay)
-    nextP.set(pieceOfP.subarray(0, to - from), from)
-    nextM.set(pieceOfM.subarray(0, to - from), from)
-    nextV.set(pieceOfV.subarray(0, to - from), from)
+/** The one that arrays from elsewhere are carried through. */
+const guestHouse = homeOf(pieceLength)
+/** By the buffer of their arrays. */
+const homes = new WeakMap<ArrayBufferLike, Home>()
+
+/** Undefined where the process is not granted one: for each memory 8 GB of addresses are set aside. */
+function homeOf(length: number): Home | undefined {
+  const room = length + (length % 2)
+  try {
+    const memory = new WebAssembly.Memory({ initial: Math.ceil((4 * (3 * room + pieceLength)) / pageBytes) })
+    const assembled = new WebAssembly.Instance(new WebAssembly.Module(Buffer.from(adamUpdateWasm, 'base64')), { home: { memory } })
+    const { update } = assembled.exports as Pick<Home, 'update'>
+    const array = (at: number) => new Float32Array(memory.buffer, 4 * room * at, length)
+    return { arrays: [array(0), array(1), array(2)], gradient: new Float32Array(memory.buffer, 4 * room * 3, pieceLength), update }
+  } catch {
+    return undefined
+  }
+}
+
+/** New arrays for a parameter and its moments. They may be such that cannot be transferred to another thread. */
+export function newArrays(length: number): AdamStep<Float32Array>['to'] {
+  const home = length < homeLength || length > longestHome ? undefined : homeOf(length)
+  if (home === undefined) return [new Float32Array(length), new Float32Array(length), new Float32Array(length)]
+  homes.set(home.arrays[0].buffer, home)
+  return home.arrays
+}
+
+/** The same numbers as one by one, bit by bit, in a fifth of the time where the new values are at home and in a third elsewhere. */
+export function updateInPieces(step: AdamStep<Float32Array>): void {
+  const own = homes.get(step.to[0].buffer)
+  const home = own?.arrays.every((array, at) => array === step.to[at]) ? own : guestHouse
+  if (home) updateIn(home, step)
+  else updateOneByOne(step)
+}
+
+function updateIn(home: Home, { from: [p, g, m, v], to, beta1, beta2, rate, epsilon, decay }: AdamStep<Float32Array>): void {
+  const { arrays, gradient, update } = home
+  const old = [p, m, v]
+  for (let start = 0; start < p.length; start += pieceLength) {
+    const end = Math.min(start + pieceLength, p.length)
+    const [at, length] = [home === guestHouse ? 0 : start, end - start]
+    for (const [which, array] of arrays.entries()) if (array !== old[which]) array.set(old[which]!.subarray(start, end), at)
+    gradient.set(g.subarray(start, end))
+    const [pAt, mAt, vAt] = arrays.map(({ byteOffset }) => byteOffset + 4 * at) as [number, number, number]
+    update(length, pAt, gradient.byteOffset, mAt, vAt, beta1, beta2, rate, epsilon, decay)
+    for (const [which, array] of arrays.entries()) if (array !== to[which]) to[which]!.set(array.subarray(at, at + length), start)
   }
 }
 
 /** One pass: each element is read and written once. */
-export function updateOneByOne({ from: [p, g, m, v], to: [nextP, nextM, nextV], ...step }: AdamStep<Floats>): void {
-  const { beta1, beta2, rate, epsilon, decay } = step
+export function updateOneByOne({ from: [p, g, m, v], to: [nextP, nextM, nextV], ...numbers }: AdamStep<Floats>): void {
+  const { beta1, beta2, rate, epsilon, decay } = numbers
   for (let at = 0; at < p.length; at++) {
     const gradient = g[at]!
     const moment = beta1 * m[at]! + gradient

@@ -5,7 +5,7 @@
 
 import type { Attribute } from '../../graph/graph.js'
 import type { OpName } from '../../graph/operators.js'
-import { type AdamStep, type Floats, updateInPieces, updateOneByOne } from './adam-update.js'
+import { type AdamStep, type Floats, newArrays, updateInPieces, updateOneByOne } from './adam-update.js'
 
 export interface HostCall {
   /** Undefined: an absent optional input. */
@@ -18,12 +18,19 @@ export interface HostCall {
 export interface HostKernel {
   /** For each output, the input whose dtype and shape it has and whose array it may be written to. */
   readonly replaces: readonly number[]
+  /** Arrays for its outputs in which it is faster to write them over at the next run; they cannot be transferred. */
+  readonly lasting?: (like: readonly Floats[]) => readonly Floats[]
   /** Throws nothing. */
   readonly compute: (call: HostCall) => void
 }
 
 export const hostKernels: Readonly<Partial<Record<OpName, HostKernel>>> = {
-  AdamUpdate: { replaces: [0, 2, 3], compute: adamUpdate },
+  AdamUpdate: { replaces: [0, 2, 3], lasting: adamArrays, compute: adamUpdate },
+}
+
+function adamArrays(like: readonly Floats[]): readonly Floats[] {
+  const [p] = like
+  return p instanceof Float32Array ? newArrays(p.length) : like.map(({ length }) => new Float64Array(length))
 }
 
 function adamUpdate({ inputs, outputs, attributes }: HostCall): void {

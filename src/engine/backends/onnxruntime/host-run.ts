@@ -19,28 +19,33 @@ export interface HostRun {
 export interface Surroundings {
   /** Of declared values and of what the session made. */
   valueNamed(name: string): Tensor
-  /** Whether an output may take the array of an input, as far as the run is concerned. */
+  /** Whether an output becomes the weight that an input is, and goes nowhere else. */
   isReplaced(output: string, input: string): boolean
+  /** Whether the array of such a weight may be written over, as far as others are concerned. */
+  isWritable(input: string): boolean
 }
 
 /** An array that a second node, or another input of this one, reads too is not written over. */
-export function startHostRun(nodes: readonly Node[], { valueNamed, isReplaced }: Surroundings): HostRun {
+export function startHostRun(nodes: readonly Node[], { valueNamed, isReplaced, isWritable }: Surroundings): HostRun {
   const calls = nodes.map((node) => {
     const inputs = node.inputs.map((input) => (input === '' ? undefined : valueNamed(input)))
     return { node, inputs, kernel: hostKernels[node.op]!, attributes: attributesOf(node) }
   })
   const nReaders = new Map<unknown, number>()
   for (const input of calls.flatMap(({ inputs }) => inputs)) if (input) nReaders.set(input.data, (nReaders.get(input.data) ?? 0) + 1)
-  const isInPlace = ({ node, inputs, kernel }: (typeof calls)[number]) =>
-    node.outputs.every((output, at) => {
-      const replaced = kernel.replaces[at]!
-      return nReaders.get(inputs[replaced]!.data) === 1 && isReplaced(output, node.inputs[replaced]!)
-    })
+  const goesBack = ({ node, kernel }: (typeof calls)[number]) =>
+    node.outputs.every((output, at) => isReplaced(output, node.inputs[kernel.replaces[at]!]!))
+  const isInPlace = (call: (typeof calls)[number]) =>
+    goesBack(call) && call.kernel.replaces.every((at) => nReaders.get(call.inputs[at]!.data) === 1 && isWritable(call.node.inputs[at]!))
   const over = calls.filter(isInPlace)
   const made = calls
     .filter((call) => !over.includes(call))
-    .flatMap(({ node, inputs, kernel, attributes }) => {
-      const outputs = node.outputs.map((_, at) => emptyLike(inputs[kernel.replaces[at]!]!))
+    .flatMap((call) => {
+      const { node, inputs, kernel, attributes } = call
+      const outputs = emptyLike(
+        kernel.replaces.map((at) => inputs[at]!),
+        goesBack(call) ? kernel.lasting : undefined,
+      )
       compute(kernel, { inputs, outputs, attributes })
       return node.outputs.map((output, at) => [output, outputs[at]!] as const)
     })
@@ -55,8 +60,11 @@ export function startHostRun(nodes: readonly Node[], { valueNamed, isReplaced }:
   }
 }
 
-function emptyLike({ dtype, shape, data }: Tensor): Tensor {
-  return { dtype, shape: [...shape], data: allocate(dtype, data.length) }
+function emptyLike(tensors: readonly Tensor[], arrays: HostKernel['lasting']): Tensor[] {
+  const made = arrays?.(tensors.map(floatsOf))
+  return tensors.map(
+    ({ dtype, shape, data }, at) => ({ dtype, shape: [...shape], data: made?.[at] ?? allocate(dtype, data.length) }) as Tensor,
+  )
 }
 
 interface Call {

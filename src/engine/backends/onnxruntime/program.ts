@@ -70,7 +70,8 @@ export class OnnxRuntimeProgram implements Program {
           if (Object.hasOwn(graph.constants, name)) return graph.constants[name]!
           return fromOrt(Object.hasOwn(fed, name) ? fed[name]! : made[name]!)
         },
-        isReplaced: (output, input) => Object.hasOwn(fed, input) && takers.get(output) === input && weights.isWritable(input),
+        isReplaced: (output, input) => Object.hasOwn(fed, input) && takers.get(output) === input,
+        isWritable: (input) => weights.isWritable(input),
       })
       for (const [name, value] of Object.entries(host.made)) made[name] = toOrt(ort, value)
       const replaced = Object.entries(writeBack).filter(([, output]) => !host.inPlace.has(output))
