@@ -3,7 +3,7 @@
 import type { SaeConfig } from '../saes/sae.js'
 import type { Tensor } from '../tensor.js'
 import type { ActiveLatents } from './coactive-sample.js'
-import { ACTIVATIONS, codesOutput, handsOutActive, LATENTS, type Piece, pieceOf, pieces } from './index-pieces.js'
+import { ACTIVATIONS, codesOutput, handsOutActive, LATENTS, type Piece, pieceOf, pieces, sampledOutput } from './index-pieces.js'
 import { nTokens, type StudiedTokens, type TokenRange } from './studied-sae.js'
 
 /** What is said of the latents of a piece over the tokens of a kind; the last axis is always the latents. */
@@ -59,28 +59,23 @@ function reader(rows: Float32Array, width: number) {
 const widthOf = ({ from, to }: Piece) => to - from
 
 function fromPieces({ config, tokens, batch, made }: MadeOfBatch): IndexCodes {
-  const room = { latents: new Int32Array(config.dSae), bits: new Int32Array(config.dSae) }
-  const read = (piece: Piece, range: TokenRange) => {
-    const rows = floats(made[codesOutput(piece, range.kind)]!)
-    const next = reader(rows, widthOf(piece))
+  const read = (piece: Piece, range: TokenRange): PieceCodes => {
+    const next = reader(floats(made[codesOutput(piece, range.kind)]!), widthOf(piece))
     const extremes =
       nTokens(range) === 1
         ? { max: next(batch), min: next(batch) }
         : { max: next(batch), whereMax: next(batch), min: next(batch), whereMin: next(batch) }
-    const totals = { count: next(1), sum: next(1), squares: next(1) }
-    return { ...extremes, ...totals, sampled: next(rows.length / widthOf(piece)) }
+    return { ...extremes, count: next(1), sum: next(1), squares: next(1) }
   }
-  const all = pieces(config).map((piece) => tokens.kinds.map((range) => read(piece, range)))
+  const all = pieces(config)
+  const sampled = tokens.kinds.map(({ kind }) => all.map((piece) => bitsOf(floats(made[sampledOutput(piece, kind)]!))))
+  const room = { latents: new Int32Array(config.dSae), bits: new Int32Array(config.dSae) }
   return {
-    pieces: all,
+    pieces: all.map((piece) => tokens.kinds.map((range) => read(piece, range))),
     active(kind, at) {
-      return activeAmong(
-        all.map((piece) => {
-          const { sampled, count } = piece[kind]!
-          return sampled.subarray(at * count.length, (at + 1) * count.length)
-        }),
-        room,
-      )
+      let n = 0
+      for (const [index, { from, to }] of all.entries()) n = addActive(sampled[kind]![index]!, { row: at, from, to }, room, n)
+      return { latents: room.latents.subarray(0, n), bits: room.bits.subarray(0, n) }
     },
   }
 }
@@ -89,20 +84,25 @@ const INFINITY_BITS = 0x7f800000
 
 const bitsOf = ({ buffer, byteOffset, length }: Float32Array) => new Int32Array(buffer, byteOffset, length)
 
-/** Those above 0, which no NaN is. By bits alone, since nearly all of the codes are 0. @param room  where they are put */
-function activeAmong(codes: readonly Float32Array[], { latents, bits }: ActiveLatents): ActiveLatents {
-  let n = 0
-  let from = 0
-  for (const own of codes.map(bitsOf)) {
-    for (let at = 0; at < own.length; at++) {
-      const code = own[at]!
-      if (code <= 0 || code > INFINITY_BITS) continue
-      latents[n] = from + at
-      bits[n++] = code
-    }
-    from += own.length
+/**
+ * Writes the active latents of a row of `codes` after the `n` that are there: those above 0, which no NaN is. By bits alone, since nearly all
+ * of the codes are 0.
+ */
+function addActive(
+  codes: Int32Array,
+  { row, from, to }: { row: number; from: number; to: number },
+  room: ActiveLatents,
+  n: number,
+): number {
+  const { latents, bits } = room
+  let count = n
+  for (let latent = from, at = row * (to - from); latent < to; latent++, at++) {
+    const code = codes[at]!
+    if (code <= 0 || code > INFINITY_BITS) continue
+    latents[count] = latent
+    bits[count++] = code
   }
-  return { latents: latents.subarray(0, n), bits: bits.subarray(0, n) }
+  return count
 }
 
 /** Sums are of float32 numbers, in the order of the tokens. */

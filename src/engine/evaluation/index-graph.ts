@@ -24,6 +24,7 @@ import {
   LATENTS,
   type Piece,
   pieces,
+  sampledOutput,
   sampleInput,
   weightedOutput,
 } from './index-pieces.js'
@@ -72,9 +73,9 @@ function encodedInPieces(b: GraphBuilder, { config, tokens, vectors, embeddings 
         total(above(b, latentActs, literal(b, 0))),
         total(latentActs),
         total(square(b, latentActs)),
-        b.op('Gather', [latentActs, sample], { axis: 0 }),
       ]
       outputs.push(b.named(codesOutput(piece, range.kind), b.op('Concat', rows, { axis: 0 })))
+      outputs.push(b.named(sampledOutput(piece, range.kind), b.op('Gather', [latentActs, sample], { axis: 0 })))
       return largest[0]
     })
     if (embeddings === undefined) continue

@@ -35,6 +35,8 @@ export const sampleInput = (kind: TokenKind) => `${kind}.sample`
 export const EMBEDDINGS = 'embeddings'
 /** `[rows, latents]`; `index-codes.ts` says which rows. */
 export const codesOutput = ({ prefix }: Piece, kind: TokenKind) => `${prefix}${kind}`
+/** `[sampled, latents]` */
+export const sampledOutput = ({ prefix }: Piece, kind: TokenKind) => `${prefix}${kind}.sampled`
 /** Of top-k latents: `[batch * token, k]`, activations and the latents (int32) that have them; an activation of 0 is none. */
 export const ACTIVATIONS = 'activations'
 export const LATENTS = 'latents'
