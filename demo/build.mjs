@@ -8,6 +8,7 @@
  */
 
 import { spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { prepare } from '../scripts/prepare.mjs'
@@ -49,8 +50,27 @@ function train(kind, name) {
   return refract('train', kind, '--config', demo('configs', `${name}.yaml`), '--out', out, ...resume)
 }
 
-function measure() {
-  return refract('evaluate', '--config', demo('configs/emoji-clip-measure.yaml'), '--out', demo('.runs/emoji-clip-metrics.json'))
+/** Not again of the same weights and pictures by the same code. */
+async function measure() {
+  const [config, out] = [demo('configs/emoji-clip-measure.yaml'), demo('.runs/emoji-clip-metrics.json')]
+  const read = ['.runs/emoji-clip/model', '.runs/emoji-clip-saes/saes', '.pictures/index.json', '.pictures/twemoji', '../dist/engine']
+  const hash = hashOf([config, ...read.map((each) => demo(each))])
+  const measured = `${out}.of`
+  if (fs.existsSync(out) && fs.existsSync(measured) && fs.readFileSync(measured, 'utf8') === hash) return
+  await refract('evaluate', '--config', config, '--out', out)
+  fs.writeFileSync(measured, hash)
+}
+
+/** Of files and folders: their names and contents. */
+function hashOf(entries) {
+  const hash = createHash('sha256')
+  const add = (entry) => {
+    if (fs.statSync(entry).isDirectory()) return fs.readdirSync(entry).sort().forEach((name) => add(path.join(entry, name)))
+    const bytes = fs.readFileSync(entry)
+    hash.update(`${path.relative(root, entry)} ${bytes.length}\n`).update(bytes)
+  }
+  for (const entry of entries) add(entry)
+  return hash.digest('hex')
 }
 
 function placeAll() {
