@@ -189,13 +189,18 @@ describe('a process that dies at its work', () => {
 })
 
 describe('a process that loses its device', () => {
-  test('is replaced by one that has it, and the work is tried again', async () => {
+  test('is replaced before it takes the next shard, and the work is tried again', async () => {
     const job = await make('devoid', {})
     work()
-    await follow(job.id, ({ nLogLines }) => nLogLines > 0)
-    expect(await logOf(job.id)).toEqual([expect.stringMatching(/"cuda:0" was lost.*tried again/)])
+    // the other shard is there to be taken at once
+    await follow(job.id, ({ nDone }) => nDone > 0)
+    expect(await logOf(job.id)).toContainEqual(expect.stringMatching(/"cuda:0" was lost.*tried again/))
     await retryNow()
-    expect(await follow(job.id)).toMatchObject({ state: 'succeeded', result: { isAnother: true } })
+    const { state, result } = await follow(job.id)
+    expect(state).toBe('succeeded')
+    const [first, second] = result as { pid: number; lost: number }[]
+    expect(first!.lost).toBeGreaterThan(0)
+    expect([first!.pid, second!.pid]).not.toContain(first!.lost)
   })
 })
 

@@ -65,19 +65,26 @@ const mortal = defineWholeJob({
   },
 })
 
-/** Loses its device once; says whether another process got through. */
-const devoid = defineWholeJob({
+/** Its first shard loses the device, once; each says which process did it. */
+const devoid = defineJobKind({
   name: 'devoid',
   summary: 'Loses its device',
   input: Type.Object({}, { title: 'DevoidJob', additionalProperties: false }),
   example: {},
   place: 'data-folder',
-  async run(_, { folder }) {
+  uses: () => [],
+  plan: async () => [{ isFirst: true }, { isFirst: false }],
+  async run({ isFirst }, _, { folder }) {
     const file = path.join(folder, 'process')
-    const first = await fs.readFile(file, 'utf8').catch(() => '')
-    if (first !== '') return { isAnother: first !== String(process.pid) }
+    const lost = await fs.readFile(file, 'utf8').catch(() => '')
+    if (!isFirst || lost !== '') return { pid: process.pid, lost: Number(lost) }
     await fs.writeFile(file, String(process.pid))
     throw new EngineError('DEVICE_LOST', { device: 'cuda:0', doing: 'running "x"', problem: 'an illegal memory access was encountered' })
+  },
+  async finish(parts): Promise<Json> {
+    const all: Json[] = []
+    for await (const part of parts.inOrder()) all.push(part)
+    return all
   },
 })
 
