@@ -36,6 +36,15 @@ const LoadedSaes = Type.Array(
   { description: 'SAEs whose weights are in memory.' },
 )
 
+const DeviceMemory = Type.Object(
+  {
+    budgetBytes: Bytes,
+    usedBytes: Bytes,
+    nPagedOut: Type.Integer({ description: 'How often weights had to leave for others, since its engine started.' }),
+  },
+  { title: 'DeviceMemory', additionalProperties: false },
+)
+
 const DeviceShape = Type.Object(
   {
     device: Type.String(),
@@ -45,6 +54,9 @@ const DeviceShape = Type.Object(
     queueLimit: Type.Integer(),
     restarts: Type.Integer(),
     memory: Memory,
+    deviceMemory: Type.Union([DeviceMemory, Type.Null()], {
+      description: "What weights take of an accelerator's own memory, as of its last answer; null where they are in the server's.",
+    }),
     models: LoadedModels,
     saes: LoadedSaes,
   },
@@ -122,8 +134,9 @@ export const capabilities = defineOperation({
   },
 })
 
-function ofDevice({ device, backend, state, queueLength, queueLimit, restarts, memory, models, saes }: DeviceStatus) {
-  return { device, backend, state, queueLength, queueLimit, restarts, memory, models: models.map(loaded), saes: saes.map(loaded) }
+function ofDevice({ device, backend, state, queueLength, queueLimit, restarts, memory, deviceMemory, models, saes }: DeviceStatus) {
+  const own = { device, backend, state, queueLength, queueLimit, restarts, memory, deviceMemory: deviceMemory ?? null }
+  return { ...own, models: models.map(loaded), saes: saes.map(loaded) }
 }
 
 /** The key of a model or an SAE is `id@sha256`. */

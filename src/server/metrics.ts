@@ -4,6 +4,7 @@
 
 import type { FastifyInstance } from 'fastify'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import type { DeviceMemoryUse } from '../engine/backends/backend.js'
 import type { DeviceStatus, HostStatus } from '../engine/host/host.js'
 import type { Context } from '../operations/operation.js'
 
@@ -50,6 +51,10 @@ export function metrics(app: FastifyInstance, { host }: Context): void {
   const whole = (value: (status: HostStatus) => number) => (): Sample[] => [{ value: value(host.status()) }]
   const each = (value: (device: DeviceStatus) => number) => () =>
     host.status().devices.map((status, place): Sample => ({ device: status.device, place, value: value(status) }))
+  const own = (value: (memory: DeviceMemoryUse) => number) => () =>
+    host.status().devices.flatMap(({ device, deviceMemory }, place): Sample[] => {
+      return deviceMemory ? [{ device, place, value: value(deviceMemory) }] : []
+    })
 
   const isReady = ({ state }: DeviceStatus) => (state === 'ready' ? 1 : 0)
   gauge('refract_engine_ready', '1 when the engine takes work.', whole(isReady))
@@ -119,6 +124,21 @@ export function metrics(app: FastifyInstance, { host }: Context): void {
     'refract_device_memory_used_bytes',
     'Memory that they take.',
     each(({ memory }) => memory.usedBytes),
+  )
+  gauge(
+    'refract_device_own_memory_budget_bytes',
+    "Of an accelerator's own memory, what weights may take.",
+    own(({ budgetBytes }) => budgetBytes),
+  )
+  gauge(
+    'refract_device_own_memory_used_bytes',
+    'What they take of it.',
+    own(({ usedBytes }) => usedBytes),
+  )
+  counter(
+    'refract_device_weights_paged_out_total',
+    'Times that weights had to leave it for others, since its engine started.',
+    own(({ nPagedOut }) => nPagedOut),
   )
   gauge(
     'refract_device_models_loaded',

@@ -201,3 +201,18 @@ test('metrics count requests by route and show the engine', async () => {
   expect(text).toContain(`refract_device_runs_total{device="cpu",place="0"} ${runs.count}\n`)
   expect(text).toContain('refract_device_ready{device="cpu",place="0"} 1\n')
 })
+
+test('how full the memory of an accelerator is stands in the metrics and in the capabilities', async () => {
+  const status = server.host.status()
+  const deviceMemory = { budgetBytes: 1000, usedBytes: 400, nPagedOut: 2 }
+  const devices = [{ ...status.devices[0]!, device: 'cuda:1', deviceMemory }, status.devices[0]!]
+  const app = await server.another({ host: { status: () => ({ ...status, devices }) } })
+  const text = (await get(app, '/metrics')).body
+  expect(text).toContain('refract_device_own_memory_budget_bytes{device="cuda:1",place="0"} 1000\n')
+  expect(text).toContain('refract_device_own_memory_used_bytes{device="cuda:1",place="0"} 400\n')
+  expect(text).toContain('refract_device_weights_paged_out_total{device="cuda:1",place="0"} 2\n')
+  expect(text).not.toContain('refract_device_own_memory_used_bytes{device="cpu"')
+  const headers = { authorization: `Bearer ${await server.addKey('read')}` }
+  const told = (await get(app, '/v1/capabilities', headers)).json().devices
+  expect(told.map((each: { deviceMemory: unknown }) => each.deviceMemory)).toEqual([deviceMemory, null])
+})

@@ -6,7 +6,7 @@ import type { InjectOptions, LightMyRequestResponse } from 'fastify'
 import sharp from 'sharp'
 import type { ApiKeyScope, Catalog } from '../../src/catalog/catalog.js'
 import { type Config, readConfig } from '../../src/config.js'
-import { createEngineHost } from '../../src/engine/host/engine-host.js'
+import { createEngineHost, type Transport } from '../../src/engine/host/engine-host.js'
 import type { EngineHost } from '../../src/engine/host/host.js'
 import { buildApp } from '../../src/server/app.js'
 import { createTestCatalog } from '../catalog/test-database.js'
@@ -30,7 +30,7 @@ export interface TestServer {
   close(): Promise<void>
 }
 
-export async function startTestServer(): Promise<TestServer> {
+export async function startTestServer({ transport }: { readonly transport?: Transport } = {}): Promise<TestServer> {
   const { catalog, database, close } = await createTestCatalog()
   const config = { ...readConfig({}), host: '127.0.0.1', dataDir: database.dataDir, maxBodyBytes: 2 ** 20, maxInputsPerRequest: 16 }
   const host = await createEngineHost({
@@ -39,6 +39,7 @@ export async function startTestServer(): Promise<TestServer> {
     intraOpThreads: 1,
     imageThreads: 1,
     maxImagePixels: 1_000_000,
+    ...(transport && { transport }),
   })
   for (const id of Object.values(testModels)) {
     const folder = folderOf(id)

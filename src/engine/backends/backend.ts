@@ -65,12 +65,22 @@ export interface Program {
   dispose(): Promise<void>
 }
 
+/** What weights take of a device's own memory. */
+export interface DeviceMemoryUse {
+  readonly budgetBytes: number
+  readonly usedBytes: number
+  /** How often weights, or sessions that hold them, had to leave for others, since the start. */
+  readonly nPagedOut: number
+}
+
 export interface Backend {
   /** `reference`, `onnxruntime`, ... */
   readonly name: string
   /** `cpu`, `cuda:0`, `webgpu`, ... */
   readonly device: string
   readonly precision: Precision
+  /** Absent where weights are in the memory of this process. */
+  readonly memory?: () => DeviceMemoryUse
   /** @throws OPERATOR_UNSUPPORTED, GRAPH_INVALID */
   compile(graph: Graph, options?: CompileOptions): Promise<Program>
   upload(weights: Readonly<Record<string, Tensor>>): Promise<ResidentWeights>

@@ -1,11 +1,14 @@
 /**
- * Where a worker is: behind a channel that carries structured-cloneable messages both ways. A thread today (thread-channel.ts); a child
- * process would be another implementation and nothing else would change. See docs/decisions/0002-the-engine-runs-in-a-thread.md.
+ * Where a worker is: behind a channel that carries structured-cloneable messages both ways. It is a thread (thread-channel.ts), or a process where a
+ * device's driver may break the one that it is in (process-channel.ts); nothing else knows which. See docs/decisions/0002 and 0007.
  */
 
 /** One end of a channel. */
 export interface Port {
-  /** Buffers in `transfer` move without a copy and are gone here afterwards. */
+  /**
+   * Typed arrays may still be read when this has returned: they are not to be written to until the message has been answered. Buffers in `transfer`
+   * may be gone here afterwards: where memory is shared they move without a copy.
+   */
   send(message: unknown, transfer?: readonly ArrayBuffer[]): void
   receive(listener: (message: unknown) => void): void
 }
@@ -16,6 +19,6 @@ export interface Channel extends Port {
   readonly ended: Promise<string>
   /** Asks the other side to end as soon as the call it is in lets it; resolves when it is gone. */
   finish(): Promise<void>
-  /** Ends the other side, whatever it is doing; resolves when it is gone. In the middle of native code this may end the whole process. */
+  /** Ends the other side, whatever it is doing; resolves when it is gone. A thread in the middle of native code may end the whole process. */
   terminate(): Promise<void>
 }

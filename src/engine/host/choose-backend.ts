@@ -3,7 +3,7 @@
  */
 
 import type { Backend } from '../backends/backend.js'
-import { createOnnxRuntimeBackend } from '../backends/onnxruntime/backend.js'
+import { createOnnxRuntimeBackend, findProvider } from '../backends/onnxruntime/backend.js'
 import { createReferenceBackend } from '../backends/reference/backend.js'
 import { createTfjsBackend } from '../backends/tfjs/backend.js'
 import { EngineError } from '../errors.js'
@@ -34,24 +34,27 @@ const devices: Record<string, Create> = {
 /** Best first. */
 const automatic = ['cuda', 'cpu']
 
-export interface Choice {
-  readonly backend: Backend
-  /** What `auto` would have taken rather, and why it did not. */
-  readonly passedOver: readonly { readonly device: string; readonly why: string }[]
+/** What `auto` would have taken rather, and why it did not. */
+export interface PassedOver {
+  readonly device: string
+  readonly why: string
 }
 
 /** @throws DEVICE_UNAVAILABLE with what is available */
 export async function chooseBackend(options: EngineOptions): Promise<Backend> {
-  return (await choose(options)).backend
+  return options.device === 'auto' ? openAutomatic(options, (device) => open({ ...options, device })) : open(options)
 }
 
-/** @throws DEVICE_UNAVAILABLE with what is available */
-export async function choose(options: EngineOptions): Promise<Choice> {
-  if (options.device !== 'auto') return { backend: await open(options), passedOver: [] }
-  const passedOver: { device: string; why: string }[] = []
+/** Opens the best device that works. @throws DEVICE_UNAVAILABLE */
+export async function openAutomatic<T>(
+  { precision = 'float32' }: Pick<EngineOptions, 'precision'>,
+  open: (device: string, passedOver: readonly PassedOver[]) => Promise<T>,
+): Promise<T> {
+  const passedOver: PassedOver[] = []
   for (const device of automatic) {
     try {
-      return { backend: await open({ ...options, device }), passedOver }
+      findProvider(device, precision)
+      return await open(device, passedOver)
     } catch (error) {
       passedOver.push({ device, why: (error as Error).message })
     }

@@ -2,6 +2,7 @@
  * One device: the worker that owns it, what is in its memory, and the line of those who wait for it.
  */
 
+import type { DeviceMemoryUse } from '../backends/backend.js'
 import type { Channel } from './channel.js'
 import { mostRows } from './device-names.js'
 import type { EngineInfo, EngineOptions, EngineWorker } from './engine-worker-calls.js'
@@ -33,6 +34,7 @@ export class Device {
   readonly dispatcher: RunDispatcher
   readonly #name: string
   readonly #supervisor: Supervisor<EngineWorker, EngineInfo>
+  #deviceMemory: DeviceMemoryUse | undefined
 
   constructor({ budget, queueLimit, maxBatch, maxBatchBytes, restart, open, observe, ...engine }: DeviceOptions) {
     this.budget = budget
@@ -42,8 +44,12 @@ export class Device {
       open,
       start: (remote) => remote.call('start', [engine]),
       policy: restart,
+      onState: (memory) => {
+        this.#deviceMemory = memory as DeviceMemoryUse | undefined
+      },
       onDeath: (reason) => {
         this.memory.forget()
+        this.#deviceMemory = undefined
         observe({ kind: 'worker-died', device: this.name, reason })
       },
     })
@@ -93,11 +99,11 @@ export class Device {
     return {
       device: info?.device ?? this.#name,
       backend: info?.backend ?? '',
-      passedOver: info?.passedOver ?? [],
       state,
       queueLength: dispatcher.queueLength,
       queueLimit: dispatcher.queueLimit,
       restarts,
+      ...(this.#deviceMemory && { deviceMemory: this.#deviceMemory }),
       memory: { budgetBytes: budget.budgetBytes, usedBytes: ownKinds.reduce((sum, kind) => sum + budget.bytesOf(kind), 0) },
       models: this.#loaded('model'),
       saes: this.#loaded('sae'),

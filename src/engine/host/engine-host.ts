@@ -1,6 +1,6 @@
 /**
- * The engine as the rest of the server has it: for each device a worker thread that owns it, threads that prepare pictures, one memory
- * budget, and this object, whose methods cost the calling thread next to nothing.
+ * The engine as the rest of the server has it: for each device a worker that owns it (a thread; a process for an accelerator), threads that prepare
+ * pictures, one memory budget, and this object, whose methods cost the calling thread next to nothing.
  */
 
 import { availableParallelism } from 'node:os'
@@ -8,6 +8,7 @@ import type { Precision } from '../backends/backend.js'
 import { ActivationCaches } from './activation-caches.js'
 import { orCancelled } from './cancellation.js'
 import type { Channel } from './channel.js'
+import { openAutomatic, type PassedOver } from './choose-backend.js'
 import { Device } from './device.js'
 import { type DeviceList, isAccelerator } from './device-names.js'
 import { Devices } from './devices.js'
@@ -18,6 +19,7 @@ import type { HostEvent } from './host-events.js'
 import { hostStatus } from './host-status.js'
 import { ImagePool } from './image-pool.js'
 import { PreparedPictures } from './prepared-pictures.js'
+import { openProcess } from './process-channel.js'
 import { defaultRestartPolicy, type RestartPolicy } from './supervisor.js'
 import { openThread } from './thread-channel.js'
 
@@ -50,21 +52,30 @@ export interface EngineHostOptions {
   readonly drainMs?: number
   readonly restart?: RestartPolicy
   readonly observe?: (event: HostEvent) => void
-  /** How workers are started. Default: as threads. */
+  /** How workers are started. Default: as the device asks for (decisions/0007). */
   readonly transport?: Transport
 }
 
 export interface Transport {
   /** @param place  of the device among all */
-  openEngine(place: number): Channel
+  openEngine(place: number, device: string): Channel
   openImages(): Channel
 }
 
-const threads: Transport = { openEngine: () => openThread('engine-worker'), openImages: () => openThread('image-worker') }
+/** An accelerator's driver may break the process that it is in; what the processor computes need not be copied between two. */
+const byDevice: Transport = {
+  openEngine: (_, device) => (isAccelerator(device) ? openProcess('engine-worker', `refract ${device}`) : openThread('engine-worker')),
+  openImages: () => openThread('image-worker'),
+}
 
 /** @throws DEVICE_UNAVAILABLE, or the reason why a worker does not start */
-export async function createEngineHost(options: EngineHostOptions): Promise<EngineHost> {
-  const { devices: names, transport = threads, observe = () => undefined } = options
+export function createEngineHost(options: EngineHostOptions): Promise<EngineHost> {
+  if (!options.devices.includes('auto')) return startHost(options)
+  return openAutomatic(options, (device, passedOver) => startHost({ ...options, devices: [device] }, passedOver))
+}
+
+async function startHost(options: EngineHostOptions, passedOver: readonly PassedOver[] = []): Promise<EngineHost> {
+  const { devices: names, transport = byDevice, observe = () => undefined } = options
   const parallelism = availableParallelism()
   const nOnProcessor = names.filter((name) => !isAccelerator(name)).length
   const memory = divideMemory(options.memoryBytes, names.length)
@@ -81,7 +92,7 @@ export async function createEngineHost(options: EngineHostOptions): Promise<Engi
           maxBatch: options.maxBatch,
           maxBatchBytes: options.maxBatchBytes ?? 512 * 2 ** 20,
           restart: options.restart ?? defaultRestartPolicy,
-          open: () => transport.openEngine(place),
+          open: () => transport.openEngine(place, device),
           observe,
         }),
     ),
@@ -153,6 +164,7 @@ export async function createEngineHost(options: EngineHostOptions): Promise<Engi
     status: () =>
       hostStatus({
         devices: devices.status(),
+        passedOver,
         budgets,
         pictures: {
           count: memory.shared.residents('picture').length,

@@ -11,11 +11,11 @@ import type { ModelDescription, TowerName } from '../models/model.js'
 import type { SaeDescription } from '../saes/load-sae.js'
 import type { Tensor } from '../tensor.js'
 import type { RowSize } from './analysis-bytes.js'
-import type { Codes, HostStatus, ModelSource, RunInputs, SaeRead, SaeSource } from './host.js'
+import type { Codes, ModelSource, RunInputs, SaeRead, SaeSource } from './host.js'
 import type { toWire } from './remote.js'
 
 export interface EngineOptions {
-  /** `auto`, `cpu`, `reference`, ... as in choose-backend.ts. */
+  /** `auto`, `cpu`, `cuda:1`, ... as in choose-backend.ts; a host says which. */
   readonly device: string
   readonly intraOpThreads: number
   /** Default `float32`. */
@@ -27,8 +27,6 @@ export interface EngineOptions {
 export interface EngineInfo {
   readonly backend: string
   readonly device: string
-  /** What `auto` would have taken rather, and why it did not. */
-  readonly passedOver: HostStatus['passedOver']
 }
 
 /** What determines a structure: a run without its pixels and texts. */

@@ -1,28 +1,33 @@
 /**
- * Runs as the thread that owns the device: answers the calls of engine-worker-calls.ts with an engine on the backend it is told to start.
+ * Runs as the thread or the process that owns the device: answers the calls of engine-worker-calls.ts with an engine on the backend it is told to start.
  */
 
+import { isMainThread } from 'node:worker_threads'
+import type { Backend } from '../backends/backend.js'
 import { invariant } from '../errors.js'
-import { choose } from './choose-backend.js'
+import { chooseBackend } from './choose-backend.js'
 import { Engine } from './engine.js'
 import type { EngineWorker } from './engine-worker-calls.js'
+import { processPort } from './process-channel.js'
 import { answerCalls } from './remote.js'
 import { threadPort } from './thread-channel.js'
 import { warmUp } from './warm-up.js'
 
 let started: Engine | undefined
+let deviceMemory: Backend['memory']
 
 function engine(): Engine {
   invariant(started !== undefined, 'the first call is start')
   return started
 }
 
-answerCalls<EngineWorker>(threadPort(), {
+const methods: EngineWorker = {
   async start(options) {
-    const { backend, passedOver } = await choose(options)
+    const backend = await chooseBackend(options)
     await warmUp(backend)
     started = new Engine(backend)
-    return { backend: backend.name, device: backend.device, passedOver }
+    deviceMemory = backend.memory
+    return { backend: backend.name, device: backend.device }
   },
   inspect: async (source) => engine().inspect(source),
   load: async (source) => engine().load(source),
@@ -39,4 +44,6 @@ answerCalls<EngineWorker>(threadPort(), {
   readWeights: async (call) => engine().readWeights(call),
   decoderRows: async (sae, latents) => engine().decoderRows(sae, latents),
   decoderCosines: async (loaded, embeddings) => engine().decoderCosines(loaded, embeddings),
-})
+}
+
+answerCalls(isMainThread ? processPort() : threadPort(), methods, () => deviceMemory?.())

@@ -3,7 +3,7 @@
 import type { DeviceStatus, HostStatus, LoadedWeights } from './host.js'
 import { type MemoryBudget, residentKinds } from './memory-budget.js'
 
-interface Parts extends Pick<HostStatus, 'pictures' | 'caches'> {
+interface Parts extends Pick<HostStatus, 'passedOver' | 'pictures' | 'caches'> {
   readonly devices: readonly DeviceStatus[]
   /** Each once. */
   readonly budgets: readonly MemoryBudget[]
@@ -21,7 +21,6 @@ export function hostStatus({ devices, budgets, ...rest }: Parts): HostStatus {
     state: states.find((state) => devices.some((device) => device.state === state))!,
     backend: [...new Set(devices.map(({ backend }) => backend))].join(', '),
     device: devices.map(({ device }) => device).join(', '),
-    passedOver: devices.flatMap(({ passedOver }) => passedOver),
     queueLength: total(({ queueLength }) => queueLength),
     queueLimit: total(({ queueLimit }) => queueLimit),
     restarts: total(({ restarts }) => restarts),

@@ -4,6 +4,7 @@
  */
 
 import type { AnalysisInput, AnalysisName, AnalysisOutput } from '../analyses/analyses.js'
+import type { DeviceMemoryUse } from '../backends/backend.js'
 import type { ImageInfo } from '../image/decode.js'
 import type { Drawing } from '../image/draw.js'
 import type { Preprocessing } from '../image/preprocessing.js'
@@ -150,13 +151,13 @@ export interface DeviceStatus {
   readonly state: 'starting' | 'ready' | 'restarting' | 'unhealthy' | 'closed'
   readonly backend: string
   readonly device: string
-  /** What `auto` would have taken rather, and why it did not. */
-  readonly passedOver: readonly { readonly device: string; readonly why: string }[]
   readonly queueLength: number
   readonly queueLimit: number
   readonly restarts: number
   /** Used by its weights, programs and runs. */
   readonly memory: { readonly budgetBytes: number; readonly usedBytes: number }
+  /** Of an accelerator's own memory, what its weights take, as of its last answer; absent where they are in the server's. */
+  readonly deviceMemory?: DeviceMemoryUse
   readonly models: readonly LoadedWeights[]
   readonly saes: readonly LoadedWeights[]
   readonly programs: { readonly count: number; readonly bytes: number; readonly compiled: number; readonly hits: number }
@@ -165,8 +166,10 @@ export interface DeviceStatus {
 }
 
 /** Of all devices together; `ready` when one of them is. Names are joined, numbers added, weights that several hold are listed once. */
-export interface HostStatus extends DeviceStatus {
+export interface HostStatus extends Omit<DeviceStatus, 'deviceMemory'> {
   readonly devices: readonly DeviceStatus[]
+  /** What `auto` would have taken rather, and why it did not. */
+  readonly passedOver: readonly { readonly device: string; readonly why: string }[]
   /** With prepared pictures and activation caches. */
   readonly memory: {
     readonly budgetBytes: number

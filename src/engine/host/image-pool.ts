@@ -120,11 +120,12 @@ export class ImagePool {
   }
 
   #open(): Remote<ImageWorker> {
-    const remote: Remote<ImageWorker> = new Remote(this.#options.open(), () => {
+    const onEnd = () => {
       this.#remotes.delete(remote)
       const position = this.#idle.indexOf(remote)
       if (position >= 0) this.#idle.splice(position, 1)
-    })
+    }
+    const remote: Remote<ImageWorker> = new Remote(this.#options.open(), { onEnd })
     this.#remotes.add(remote)
     return remote
   }

@@ -19,7 +19,8 @@ interface Cancellation {
   readonly cancel: number
 }
 
-type Reply = { readonly id: number; readonly result: unknown } | { readonly id: number; readonly error: WireError }
+/** `state`: what the worker says of itself at that moment. */
+type Reply = { readonly id: number; readonly state: unknown } & ({ readonly result: unknown } | { readonly error: WireError })
 
 type WireError =
   | { readonly code: ErrorCode; readonly details: unknown; readonly problems: readonly Problem[] }
@@ -29,22 +30,25 @@ type WireError =
 // biome-ignore lint/suspicious/noExplicitAny: a method's parameters are checked where it is called by its name
 export type Methods<T> = { readonly [name in keyof T]: (...args: any[]) => Promise<unknown> }
 
+export interface RemoteOptions {
+  /** Called once, when the worker is gone, before any call in flight is rejected. */
+  readonly onEnd: (reason: string) => void
+  /** Errors after which a worker is of no use: it counts as gone, and is ended. Default: none. */
+  readonly isFatal?: (error: Error) => boolean
+  /** Called with each answer, before it is handed on. */
+  readonly onState?: (state: unknown) => void
+}
+
 export class Remote<T extends Methods<T>> {
   readonly #channel: Channel
-  readonly #onEnd: (reason: string) => void
-  readonly #isFatal: (error: Error) => boolean
+  readonly #options: RemoteOptions
   readonly #pending = new Map<number, { resolve(result: unknown): void; reject(error: Error): void; forget(): void }>()
   #nextId = 0
   #death: EngineError<'WORKER_DIED'> | undefined
 
-  /**
-   * @param onEnd    called once, when the worker is gone, before any call in flight is rejected
-   * @param isFatal  errors after which a worker is of no use: it counts as gone, and is ended
-   */
-  constructor(channel: Channel, onEnd: (reason: string) => void, isFatal: (error: Error) => boolean = () => false) {
+  constructor(channel: Channel, options: RemoteOptions) {
     this.#channel = channel
-    this.#onEnd = onEnd
-    this.#isFatal = isFatal
+    this.#options = options
     channel.receive((message) => this.#settle(message as Reply))
     void channel.ended.then((reason) => this.#end(reason))
   }
@@ -76,12 +80,13 @@ export class Remote<T extends Methods<T>> {
     const call = this.#pending.get(reply.id)
     this.#pending.delete(reply.id)
     call?.forget()
+    this.#options.onState?.(reply.state)
     if (!('error' in reply)) {
       call?.resolve(reply.result)
       return
     }
     const error = fromWire(reply.error)
-    if (this.#isFatal(error)) {
+    if (this.#options.isFatal?.(error)) {
       this.#end(error.message)
       void this.#channel.finish()
     }
@@ -91,7 +96,7 @@ export class Remote<T extends Methods<T>> {
   #end(reason: string): void {
     if (this.#death !== undefined) return
     this.#death = new EngineError('WORKER_DIED', { reason })
-    this.#onEnd(reason)
+    this.#options.onEnd(reason)
     for (const { reject, forget } of this.#pending.values()) {
       forget()
       reject(this.#death)
@@ -101,7 +106,7 @@ export class Remote<T extends Methods<T>> {
 }
 
 /** Answers calls with `methods`. A result's buffers are given away: a method must not keep using what it returns. */
-export function answerCalls<T extends Methods<T>>(port: Port, methods: T): void {
+export function answerCalls<T extends Methods<T>>(port: Port, methods: T, state: () => unknown = () => undefined): void {
   const running = new Map<number, AbortController>()
   port.receive((message) => {
     if ('cancel' in (message as Call | Cancellation)) {
@@ -114,8 +119,8 @@ export function answerCalls<T extends Methods<T>>(port: Port, methods: T): void 
     methods[method as keyof T](...args, controller.signal)
       .finally(() => running.delete(id))
       .then(
-        (result) => port.send({ id, result } satisfies Reply, [...buffersOf(result)]),
-        (error: unknown) => port.send({ id, error: toWire(error) } satisfies Reply),
+        (result) => port.send({ id, state: state(), result } satisfies Reply, [...buffersOf(result)]),
+        (error: unknown) => port.send({ id, state: state(), error: toWire(error) } satisfies Reply),
       )
   })
 }

@@ -25,6 +25,8 @@ export interface SupervisorOptions<T extends Methods<T>, Info> {
   readonly open: () => Channel
   /** The first call to a new worker; what it answers is `info`. */
   readonly start: (remote: Remote<T>) => Promise<Info>
+  /** Called with what the worker says of itself, with each of its answers. */
+  readonly onState?: (state: unknown) => void
   /** Called for every death, before anything is restarted: what lived in the worker is gone. */
   readonly onDeath: (reason: string) => void
   readonly policy: RestartPolicy
@@ -85,7 +87,8 @@ export class Supervisor<T extends Methods<T>, Info> {
     const onEnd = (reason: string) => {
       if (!refused) this.#died(reason)
     }
-    const remote = new Remote<T>(this.#options.open(), onEnd, isLost)
+    const { open, onState } = this.#options
+    const remote = new Remote<T>(open(), { onEnd, isFatal: isLost, ...(onState && { onState }) })
     this.#current = remote
     try {
       this.#info = await this.#options.start(remote)

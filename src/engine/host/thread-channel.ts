@@ -2,19 +2,18 @@
  * A channel to a worker thread. Threads share an address space: a tensor's buffer is handed over, not copied.
  */
 
+import path from 'node:path'
 import { parentPort, Worker } from 'node:worker_threads'
 import { invariant } from '../errors.js'
 import type { Channel, Port } from './channel.js'
+import { type WorkerName, workerFile } from './worker-file.js'
 
 /** The message that asks a thread to end. It is read between calls, so never in the middle of native code. */
 const finishMessage = 'finish'
 
-/** The files that run as threads, beside this one. */
-export type ThreadName = 'engine-worker' | 'image-worker'
-
-/** Starts a thread. `name` shows in debuggers and profilers. */
-export function openThread(name: ThreadName): Channel {
-  return threadChannel(start(name))
+/** Starts a thread. */
+export function openThread(name: WorkerName): Channel {
+  return threadChannel(startThread(workerFile(name)))
 }
 
 /** The owner's end of the channel to a running thread. */
@@ -56,10 +55,13 @@ export function threadPort(): Port {
 /**
  * Compiled, a thread is started from the file as it is. From sources (tests) Node cannot read TypeScript in a thread, whose `execArgv` does
  * not reach its entry point either: a line of JavaScript registers the loader first.
+ *
+ * @param file  its name shows in debuggers and profilers
  */
-function start(name: ThreadName): Worker {
-  if (!import.meta.url.endsWith('.ts')) return new Worker(new URL(`./${name}.js`, import.meta.url), { name })
-  const entry = JSON.stringify(new URL(`./${name}.ts`, import.meta.url))
+export function startThread(file: URL): Worker {
+  const { name, ext } = path.parse(file.pathname)
+  if (ext === '.js') return new Worker(file, { name })
+  const entry = JSON.stringify(file)
   return new Worker(`import('tsx/esm/api').then(({ register }) => { register(); return import(${entry}) })`, { name, eval: true })
 }
 

@@ -106,7 +106,7 @@ describe('a host whose device fails', () => {
             const backend = await onnxruntime.create()
             engine = new Engine(backend)
             engines.push(engine)
-            return { backend: backend.name, device: backend.device, passedOver: [] }
+            return { backend: backend.name, device: backend.device }
           }
           const worker = new Proxy({} as EngineWorker, {
             get: (_, name: keyof EngineWorker) =>

@@ -45,8 +45,8 @@ describe('what lies in a device', () => {
           there.add(occupant)
           await memory.makeRoom()
           expect(there.has(occupant)).toBe(true)
-          expect(memory.usedBytes).toBe([...there].reduce((sum, { bytes }) => sum + bytes, 0))
-          expect(memory.usedBytes).toBeLessThanOrEqual(budget)
+          expect(memory.use.usedBytes).toBe([...there].reduce((sum, { bytes }) => sum + bytes, 0))
+          expect(memory.use.usedBytes).toBeLessThanOrEqual(budget)
         }
       }),
     )
@@ -114,15 +114,15 @@ describe('weights of a device', () => {
     const [a, b] = [upload({ x: pair(1), y: pair(2) }), upload({ x: pair(3) })]
     expect(journal).toEqual([])
     const letGo = await a.hold(['x', 'y'])
-    expect([a.feed('x')!.location, memory.usedBytes]).toEqual(['gpu-buffer', 16])
+    expect([a.feed('x')!.location, memory.use.usedBytes]).toEqual(['gpu-buffer', 16])
     letGo()
     ;(await b.hold(['x']))()
-    expect([a.feed('x')!.location, a.feed('y')!.location, memory.usedBytes]).toEqual(['cpu', 'gpu-buffer', 16])
+    expect([a.feed('x')!.location, a.feed('y')!.location, memory.use.usedBytes]).toEqual(['cpu', 'gpu-buffer', 16])
     ;(await a.hold(['x', 'y']))()
     // What was not written is not read back.
     expect(journal).toEqual(['in 1', 'in 2', 'in 3', 'in 1'])
     await Promise.all([a.dispose(), b.dispose()])
-    expect([alive.size, memory.usedBytes]).toEqual([0, 0])
+    expect([alive.size, memory.use.usedBytes]).toEqual([0, 0])
   })
 
   test('that do not fit beside what runs use are fed from host memory', async () => {
@@ -130,7 +130,7 @@ describe('weights of a device', () => {
     const weights = upload({ x: pair(1), y: pair(2), n: int64([1], [3]) })
     const letGo = await weights.hold(['x', 'y', 'n', 'nothing'])
     expect(['x', 'y', 'n'].map((name) => weights.feed(name)!.location)).toEqual(['gpu-buffer', 'cpu', 'cpu'])
-    expect(memory.usedBytes).toBe(8)
+    expect(memory.use.usedBytes).toBe(8)
     letGo()
     ;(await weights.hold(['y']))()
     expect(['x', 'y'].map((name) => weights.feed(name)!.location)).toEqual(['cpu', 'gpu-buffer'])

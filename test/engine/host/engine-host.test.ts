@@ -1,10 +1,11 @@
-/** The whole host on its real threads, with a real model. */
+/** The whole host on its real workers, with a real model. */
 
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Channel } from '../../../src/engine/host/channel.js'
 import { createEngineHost } from '../../../src/engine/host/engine-host.js'
 import type { EngineHost, RunRequest } from '../../../src/engine/host/host.js'
+import { openProcess } from '../../../src/engine/host/process-channel.js'
 import { openThread } from '../../../src/engine/host/thread-channel.js'
 import { float32, type Tensor } from '../../../src/engine/tensor.js'
 import '../close-tensor.js'
@@ -13,29 +14,35 @@ import { expectedOf, folderOf } from '../models/fixtures.js'
 const clip = { key: 'clip', folder: folderOf('hf-clip'), processing: [] }
 const resid = 'blocks.1.hook_resid_post'
 
-let host: EngineHost
-let engineThread: Channel
 let expected: Awaited<ReturnType<typeof expectedOf>>
 let pixels: Tensor<'float32'>
 
 beforeAll(async () => {
-  const openEngine = () => {
-    engineThread = openThread('engine-worker')
-    return engineThread
-  }
-  const transport = { openEngine, openImages: () => openThread('image-worker') }
-  host = await createEngineHost({ devices: ['cpu'], memoryBytes: 64 * 2 ** 20, intraOpThreads: 1, imageThreads: 1, transport })
   expected = await expectedOf('hf-clip')
   pixels = expected.get('vision/pixels') as Tensor<'float32'>
 })
-afterAll(() => host.close())
-
-const run = (about: Partial<RunRequest> = {}) =>
-  host.run({ model: clip, inputs: { kind: 'pixels', pixels }, read: [], edits: [], ...about })
 
 const expectedHookPoints = () => [...expected.keys()].filter((name) => /^vision\/blocks.*hook_/.test(name)).map((name) => name.slice(7))
 
-describe('a host on threads', () => {
+describe.each([
+  ['a thread', () => openThread('engine-worker')],
+  ['a process', () => openProcess('engine-worker', 'refract test')],
+] as const)('a host whose engine is in %s', (_, openWorker) => {
+  let host: EngineHost
+  let engineWorker: Channel
+  beforeAll(async () => {
+    const openEngine = () => {
+      engineWorker = openWorker()
+      return engineWorker
+    }
+    const transport = { openEngine, openImages: () => openThread('image-worker') }
+    host = await createEngineHost({ devices: ['cpu'], memoryBytes: 64 * 2 ** 20, intraOpThreads: 1, imageThreads: 1, transport })
+  })
+  afterAll(() => host.close())
+
+  const run = (about: Partial<RunRequest> = {}) =>
+    host.run({ model: clip, inputs: { kind: 'pixels', pixels }, read: [], edits: [], ...about })
+
   test('is ready, and says where it computes', () => {
     expect(host.status()).toMatchObject({ state: 'ready', backend: 'onnxruntime', device: 'cpu', restarts: 0 })
   })
@@ -113,7 +120,7 @@ describe('a host on threads', () => {
 
   test('survives the death of its worker: a clear error for what was on it, and the next request is served', async () => {
     const doomed = run()
-    await engineThread.terminate()
+    await engineWorker.terminate()
     await expect(doomed).rejects.toMatchObject({ code: 'WORKER_DIED' })
     expect((await run()).output).toBeCloseTensor(expected.get('vision/output')!)
     expect(host.status()).toMatchObject({ state: 'ready', restarts: 1, models: [{ key: 'clip', inUse: false }] })

@@ -5,6 +5,7 @@
  */
 
 import type { AnalysisName, AnalysisOutput } from '../../../src/engine/analyses/analyses.js'
+import type { DeviceMemoryUse } from '../../../src/engine/backends/backend.js'
 import { EngineError } from '../../../src/engine/errors.js'
 import type { Channel } from '../../../src/engine/host/channel.js'
 import { deferred } from '../../../src/engine/host/deferred.js'
@@ -32,6 +33,8 @@ export class FakeEngine implements EngineWorker {
   /** Bytes of models by key; 400 otherwise. */
   readonly modelBytes = new Map<string, number>()
   programBytes = 10
+  /** Of an accelerator's own memory. */
+  deviceMemory: DeviceMemoryUse | undefined
   /** Why it does not start. */
   refusal: string | undefined
   /** What a run that begins now will say it took. */
@@ -69,7 +72,7 @@ export class FakeEngine implements EngineWorker {
 
   async start({ device }: EngineOptions) {
     if (this.refusal !== undefined) throw new EngineError('DEVICE_UNAVAILABLE', { device, why: this.refusal, available: ['cpu'] })
-    return { backend: 'fake', device, passedOver: [] }
+    return { backend: 'fake', device }
   }
 
   async inspect(source: ModelSource): Promise<ModelDescription> {
@@ -221,7 +224,7 @@ export interface LocalChannel extends Channel {
 }
 
 /** A channel to methods on this thread. Messages arrive in a later microtask and are copies; a buffer that is transferred is gone. */
-export function localChannel<T extends Methods<T>>(methods: T): LocalChannel {
+export function localChannel<T extends Methods<T>>(methods: T, state?: () => unknown): LocalChannel {
   const end = deferred<string>()
   let isCut = false
   const cut = (reason: string) => {
@@ -244,6 +247,7 @@ export function localChannel<T extends Methods<T>>(methods: T): LocalChannel {
       },
     },
     methods,
+    state,
   )
   return {
     send: (message, transfer = []) => deliver(message, transfer, (copy) => toMethods(copy)),

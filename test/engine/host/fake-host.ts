@@ -21,7 +21,7 @@ export async function fakeHost(
     observe: (event) => events.push(event),
     transport: {
       openEngine: (place) => {
-        channels[place] = localChannel<EngineWorker>(engines[place]!.reborn())
+        channels[place] = localChannel<EngineWorker>(engines[place]!.reborn(), () => engines[place]!.deviceMemory)
         return channels[place]
       },
       openImages: () => {

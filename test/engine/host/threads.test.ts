@@ -22,7 +22,7 @@ describe('an image worker', () => {
   const opened: Remote<ImageWorker>[] = []
   const deaths: string[] = []
   const open = () => {
-    const remote = new Remote<ImageWorker>(openThread('image-worker'), (reason) => deaths.push(reason))
+    const remote = new Remote<ImageWorker>(openThread('image-worker'), { onEnd: (reason) => deaths.push(reason) })
     opened.push(remote)
     return remote
   }

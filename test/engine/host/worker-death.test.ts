@@ -38,6 +38,20 @@ describe('when the worker dies', () => {
     expect(host.cached(cache)).toBeDefined()
   })
 
+  test('what its device held is forgotten, until the next worker has answered', async () => {
+    const { host, engine, kill } = await fakeHost()
+    const ofDevice = () => host.status().devices[0]!.deviceMemory
+    expect(ofDevice()).toBeUndefined()
+    engine.deviceMemory = { budgetBytes: 1000, usedBytes: 400, nPagedOut: 2 }
+    await host.run(fakeRun('a', [1]))
+    expect(ofDevice()).toEqual(engine.deviceMemory)
+    engine.deviceMemory = undefined
+    const restarted = engine.reaches('start', 2)
+    kill('exit 1')
+    await restarted
+    expect(ofDevice()).toBeUndefined()
+  })
+
   test('calls that wait for it fail too, whatever they are', async () => {
     const { host, kill } = await fakeHost()
     const inspecting = host.inspect({ key: 'a', folder: '/a', processing: [] })

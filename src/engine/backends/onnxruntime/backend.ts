@@ -41,17 +41,31 @@ export interface OnnxRuntimeOptions {
   readonly precision?: Precision
 }
 
+export interface FoundProvider {
+  readonly provider: ExecutionProvider
+  /** Of the device, where there are several. */
+  readonly index: number
+}
+
 /** @throws DEVICE_UNAVAILABLE with what is available */
 export async function createOnnxRuntimeBackend({ device = 'cpu', ...options }: OnnxRuntimeOptions = {}): Promise<Backend> {
-  const { provider, index } = providerOf(device)
+  const { provider, index } = findProvider(device, options.precision)
+  return onProvider(provider, { ...options, device, index })
+}
+
+/** `webgpu`, `directml:1`. @throws DEVICE_UNAVAILABLE when it can be seen without loading anything that it will not do */
+export function findProvider(device: string, precision: Precision = 'float32'): FoundProvider {
+  const [name, index = '0'] = device.split(':', 2) as [string, string?]
+  const refuse = (why: string, available = withoutMissing()) => new EngineError('DEVICE_UNAVAILABLE', { device, why, available })
+  if (!Object.hasOwn(executionProviders, name)) throw refuse('the onnxruntime backend does not compute there')
+  const provider: ExecutionProvider = executionProviders[name as Device]
   const missing = provider.missing?.()
-  if (missing !== undefined) throw new EngineError('DEVICE_UNAVAILABLE', { device, why: missing, available: withoutMissing() })
-  const { precision = 'float32' } = options
+  if (missing !== undefined) throw refuse(missing)
   if (!provider.precisions.includes(precision)) {
     const why = `it does not compute in ${precision} (REFRACT_PRECISION), only in ${provider.precisions.join(' and ')}`
-    throw new EngineError('DEVICE_UNAVAILABLE', { device, why, available: computingIn(precision) })
+    throw refuse(why, computingIn(precision))
   }
-  return onProvider(provider, { ...options, device, index })
+  return { provider, index: Number(index) }
 }
 
 /** @throws DEVICE_UNAVAILABLE when ONNX Runtime does not load */
@@ -74,14 +88,18 @@ export async function onProvider(
   const executionProvider = provider.options(index)
   const keepsOnDevice = provider.memory === 'device'
   const memory = new DeviceMemory(device, deviceBytes)
-  const moves = new DeviceMoves(ort, { options: sessionOptions(executionProvider, { intraOpThreads, workspace: 'freed' }), memory })
+  const moves = new DeviceMoves(ort, {
+    options: sessionOptions(executionProvider, { intraOpThreads, workspace: 'freed', holdsWeights: false }),
+    memory,
+  })
 
   return {
     name: 'onnxruntime',
     device,
     precision,
+    ...(provider.memory !== 'host' && { memory: () => memory.use }),
     async compile(graph, { workspace = 'freed' } = {}) {
-      const options = sessionOptions(executionProvider, { intraOpThreads, workspace })
+      const options = sessionOptions(executionProvider, { intraOpThreads, workspace, holdsWeights: provider.memory === 'session' })
       const types = validate(graph)
       const { inSession, hostNodes } = keepsOnDevice ? { inSession: writeOutOwn(graph), hostNodes: [] } : divide(graph)
       const shared = { ort, graph, hostNodes, memory, keepsOnDevice, isResident }
@@ -126,17 +144,6 @@ export async function onProvider(
 
 const providers: readonly (readonly [string, ExecutionProvider])[] = Object.entries(executionProviders)
 
-/** `webgpu`, `directml:1`. @throws DEVICE_UNAVAILABLE */
-function providerOf(device: string): { readonly provider: ExecutionProvider; readonly index: number } {
-  const [name, index = '0'] = device.split(':', 2) as [string, string?]
-  if (Object.hasOwn(executionProviders, name)) return { provider: executionProviders[name as Device], index: Number(index) }
-  throw new EngineError('DEVICE_UNAVAILABLE', {
-    device,
-    why: 'the onnxruntime backend does not compute there',
-    available: withoutMissing(),
-  })
-}
-
 function withoutMissing(): string[] {
   return providers.filter(([, { missing }]) => missing?.() === undefined).map(([name]) => name)
 }
@@ -147,7 +154,11 @@ function computingIn(precision: Precision): string[] {
 
 function sessionOptions(
   provider: Ort.InferenceSession.ExecutionProviderConfig,
-  { intraOpThreads, workspace }: { intraOpThreads: number; workspace: NonNullable<CompileOptions['workspace']> },
+  {
+    intraOpThreads,
+    workspace,
+    holdsWeights,
+  }: { intraOpThreads: number; workspace: NonNullable<CompileOptions['workspace']>; holdsWeights: boolean },
 ): Ort.InferenceSession.SessionOptions {
   return {
     executionProviders: [provider],
@@ -160,7 +171,13 @@ function sessionOptions(
     enableMemPattern: workspace === 'freed',
     // Threads wait for one another awake, but only for as long as the next operator may take to come: by default it is some 20 ms, on
     // the cores that serve everything else.
-    extra: { session: { intra_op: { allow_spinning: '1', spin_duration_us: '200' } } },
+    extra: {
+      session: {
+        intra_op: { allow_spinning: '1', spin_duration_us: '200' },
+        // A device's arena grows by powers of two: weights in a session lie beside it, to their size.
+        use_device_allocator_for_initializers: holdsWeights ? '1' : '0',
+      },
+    },
     // Nothing to stderr: what goes wrong is thrown.
     logSeverityLevel: 4,
   }

@@ -3,6 +3,7 @@
  * a policy; what lies there says itself how it leaves. Where weights are fed from host memory nothing lies there.
  */
 
+import type { DeviceMemoryUse } from '../backend.js'
 import { isOutOfMemory } from '../device-failures.js'
 import { backendFailure } from './failures.js'
 
@@ -20,14 +21,15 @@ export class DeviceMemory {
   readonly #occupants = new Map<Occupant, number>()
   #usedBytes = 0
   #heldBytes = 0
+  #nPagedOut = 0
 
   constructor(device: string, budgetBytes: number) {
     this.#device = device
     this.#budgetBytes = budgetBytes
   }
 
-  get usedBytes(): number {
-    return this.#usedBytes
+  get use(): DeviceMemoryUse {
+    return { budgetBytes: this.#budgetBytes, usedBytes: this.#usedBytes, nPagedOut: this.#nPagedOut }
   }
 
   /**
@@ -89,6 +91,7 @@ export class DeviceMemory {
       this.remove(occupant)
       await occupant.leave()
       nLeft++
+      this.#nPagedOut++
     }
     return nLeft
   }
