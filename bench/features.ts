@@ -5,7 +5,6 @@
  */
 
 import path from 'node:path'
-import { createOnnxRuntimeBackend } from '../src/engine/backends/onnxruntime/backend.js'
 import type { SaeRead } from '../src/engine/host/host.js'
 import { fetchedValues, planStructure } from '../src/engine/host/planned-structure.js'
 import { structureOf } from '../src/engine/host/structure-key.js'
@@ -14,6 +13,7 @@ import { loadModel } from '../src/engine/models/load.js'
 import { saePrefix } from '../src/engine/saes/attach-saes.js'
 import { type SaeConfig, saeParameters } from '../src/engine/saes/sae.js'
 import { saveSae } from '../src/engine/saes/save-sae.js'
+import { benchBackend } from './support/backend.js'
 import { Client } from './support/client.js'
 import { interleave, summarise } from './support/measure.js'
 import { withServer } from './support/server.js'
@@ -78,7 +78,7 @@ await withServer(
 )
 
 async function bareGraph(imageTopK: number): Promise<() => Promise<unknown>> {
-  const backend = await createOnnxRuntimeBackend()
+  const backend = await benchBackend()
   const { description, towers } = await loadModel(modelFolder(sharedFolder()))
   const read: SaeRead = { sae: { key: 'sae', folder, overrides: {} }, topK: TOP_K, imageTopK }
   const structure = structureOf({

@@ -3,9 +3,9 @@
  * PyTorch on the CPU (as shipped, and with its linear layers through oneDNN).
  */
 
-import { createOnnxRuntimeBackend } from '../src/engine/backends/onnxruntime/backend.js'
 import { expose } from '../src/engine/graph/edit.js'
 import { visionGraph } from '../src/engine/models/vit.js'
+import { benchBackend } from './support/backend.js'
 import { interleave } from './support/measure.js'
 import { type PeerRow, peer } from './support/peer.js'
 import { seconds } from './support/settings.js'
@@ -20,7 +20,7 @@ const exposed = expose(
   graph,
   graph.hookPoints.map(({ name }) => name),
 )
-const backend = await createOnnxRuntimeBackend()
+const backend = await benchBackend()
 const weights = await backend.upload(randomWeights(shapesOf(graph)))
 const [bare, hooked] = [await backend.compile(graph), await backend.compile(exposed)]
 

@@ -4,8 +4,8 @@
  * run on the same cores as the server.
  */
 
-import { createOnnxRuntimeBackend } from '../src/engine/backends/onnxruntime/backend.js'
 import { visionGraph } from '../src/engine/models/vit.js'
+import { benchBackend } from './support/backend.js'
 import { Client } from './support/client.js'
 import { interleave, summarise } from './support/measure.js'
 import { metricsOf } from './support/metrics.js'
@@ -103,7 +103,7 @@ async function serve({ origin, model }: ServedModel, images: readonly string[], 
 
 async function bareEngine() {
   const graph = visionGraph(vitB32)
-  const backend = await createOnnxRuntimeBackend()
+  const backend = await benchBackend()
   const weights = await backend.upload(randomWeights(shapesOf(graph)))
   const program = await backend.compile(graph)
   const inputs = new Map(BATCHES.map((batch) => [batch, { pixels: pictures(batch) }]))

@@ -3,13 +3,13 @@
  * the hook point, and the step by itself. What is beyond is the shuffle buffer's.
  */
 
-import { createOnnxRuntimeBackend } from '../src/engine/backends/onnxruntime/backend.js'
 import { visionGraph } from '../src/engine/models/vit.js'
 import { createRandom } from '../src/engine/random.js'
 import { openActivationSource } from '../src/engine/training/saes/activation-source.js'
 import { createActivationStream } from '../src/engine/training/saes/activation-stream.js'
 import { initializeSae } from '../src/engine/training/saes/initialize.js'
 import { SaeStepper } from '../src/engine/training/saes/sae-stepper.js'
+import { benchBackend } from './support/backend.js'
 import { interleave } from './support/measure.js'
 import { sae768, sae768Step, saeBatch } from './support/sae-768.js'
 import { seconds } from './support/settings.js'
@@ -20,7 +20,7 @@ const PICTURES = 32
 const MOST_OF_PARTS = 1.3
 const { hookPoint } = sae768
 
-const backend = await createOnnxRuntimeBackend()
+const backend = await benchBackend()
 const buildGraph = (wanted: ReadonlySet<string>) => visionGraph(vitB32, wanted)
 const weights = randomWeights(shapesOf(buildGraph(new Set())))
 const source = await openActivationSource({

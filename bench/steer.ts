@@ -3,13 +3,13 @@
  * plus one encoding and one decoding of its tokens by the same SAE.
  */
 
-import { createOnnxRuntimeBackend } from '../src/engine/backends/onnxruntime/backend.js'
 import { hookPointsOf } from '../src/engine/hook-points.js'
 import { applyEdits, editInputs } from '../src/engine/interventions/apply-edits.js'
 import type { Edit } from '../src/engine/interventions/edit.js'
 import { visionGraph } from '../src/engine/models/vit.js'
 import { type SaeConfig, saeParameters } from '../src/engine/saes/sae.js'
 import { saeGraph } from '../src/engine/saes/sae-graph.js'
+import { benchBackend } from './support/backend.js'
 import { interleave } from './support/measure.js'
 import { seconds } from './support/settings.js'
 import { report } from './support/table.js'
@@ -34,7 +34,7 @@ const cases: readonly (readonly [string, SaeConfig, Edit])[] = [
   ['scale, top-k, error dropped', topK, { hookPoint, op: 'feature-scale', sae: 0, features, keepError: false }],
 ]
 
-const backend = await createOnnxRuntimeBackend()
+const backend = await benchBackend()
 const graph = visionGraph(vitB32)
 const model = await backend.upload(randomWeights(shapesOf(graph)))
 const sae = await backend.upload(randomWeights(saeParameters(plain), 0.03))

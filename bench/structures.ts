@@ -4,7 +4,6 @@
  * time in the engine's run; as a check, less the time of the bare backend for the same program, in the same process.
  */
 
-import { createOnnxRuntimeBackend } from '../src/engine/backends/onnxruntime/backend.js'
 import { createEngineHost } from '../src/engine/host/engine-host.js'
 import type { EngineHost, ModelSource, RunRequest } from '../src/engine/host/host.js'
 import { fetchedValues, planStructure } from '../src/engine/host/planned-structure.js'
@@ -14,6 +13,7 @@ import { builtTowers } from '../src/engine/interventions/built-towers.js'
 import type { Edit } from '../src/engine/interventions/edit.js'
 import { loadModel } from '../src/engine/models/load.js'
 import { elementCount, type Tensor } from '../src/engine/tensor.js'
+import { benchBackend, hostDevices } from './support/backend.js'
 import { interleave, summarise } from './support/measure.js'
 import { seconds, sharedFolder } from './support/settings.js'
 import { type Row, report } from './support/table.js'
@@ -57,7 +57,7 @@ const knownStructures: Readonly<Record<string, () => RunRequest>> = {
   'editing 12 hook points': () => request({ edits: layers.map((layer) => add(`blocks.${layer}.hook_resid_post`)) }),
 }
 
-const host = await createEngineHost({ devices: ['cpu'], memoryBytes: 8 * 2 ** 30 })
+const host = await createEngineHost({ ...hostDevices(), memoryBytes: 8 * 2 ** 30 })
 const bare = await bareBackend()
 await host.run(request({}))
 await host.run(request({}))
@@ -109,7 +109,7 @@ async function timedRun(host: EngineHost, asked: RunRequest) {
 
 /** Programs on a backend of this thread, without host, queue or planning in the time that is measured. */
 async function bareBackend() {
-  const backend = await createOnnxRuntimeBackend()
+  const backend = await benchBackend()
   const { description, towers } = await loadModel(source.folder)
   const weights = await backend.upload(towers.vision.weights)
   const builtWith = builtTowers(description.vision, towers.vision.buildGraph)

@@ -3,7 +3,6 @@
  * same step in PyTorch on the CPU at its fastest.
  */
 
-import { createOnnxRuntimeBackend } from '../src/engine/backends/onnxruntime/backend.js'
 import type { VisionConfig } from '../src/engine/models/model.js'
 import { createRandom } from '../src/engine/random.js'
 import { tensor } from '../src/engine/tensor.js'
@@ -11,6 +10,7 @@ import { initialWeights, objectiveGraph } from '../src/engine/training/model-obj
 import { initializeSae } from '../src/engine/training/saes/initialize.js'
 import { SaeStepper } from '../src/engine/training/saes/sae-stepper.js'
 import { Stepper } from '../src/engine/training/stepper.js'
+import { benchBackend } from './support/backend.js'
 import { interleave } from './support/measure.js'
 import { type PeerRow, peer } from './support/peer.js'
 import { sae768, sae768Step, saeBatch } from './support/sae-768.js'
@@ -18,7 +18,7 @@ import { seconds } from './support/settings.js'
 import { type Row, report } from './support/table.js'
 import { randomTensor, vitB32 } from './support/vit-b-32.js'
 
-const backend = await createOnnxRuntimeBackend()
+const backend = await benchBackend()
 const rows: Row[] = []
 
 const x = randomTensor([saeBatch, 768], { scale: 1, seed: 1 })

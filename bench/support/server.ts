@@ -6,6 +6,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import fs from 'node:fs'
 import path from 'node:path'
+import { serverEnvironment } from './backend.js'
 import { sharedFolder } from './settings.js'
 import { modelFolder } from './vit-b-32.js'
 
@@ -28,7 +29,7 @@ export async function withServer<T>(
   { saes = {} }: { readonly saes?: Readonly<Record<string, string>> } = {},
 ): Promise<T> {
   const dataDir = fs.mkdtempSync(path.join(sharedFolder(), 'data-'))
-  const env = { ...process.env, DATA_DIR: dataDir, PORT: '0', HOST: '127.0.0.1', DATABASE_URL: '' }
+  const env = { ...process.env, ...serverEnvironment(), DATA_DIR: dataDir, PORT: '0', HOST: '127.0.0.1', DATABASE_URL: '' }
   const model = 'clip-vit-b-32-random'
   try {
     runCommand(['import', modelFolder(sharedFolder()), '--id', model], env)

@@ -3,6 +3,7 @@
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { deviceUsed } from './backend.js'
 
 export type Row = Readonly<Record<string, string | number>>
 
@@ -17,12 +18,12 @@ export function report(question: string, rows: readonly Row[]): void {
   console.log(`\n### ${question}\n`)
   console.log(`| ${columns.join(' | ')} |\n|${columns.map(() => '---').join('|')}|`)
   for (const row of rows) console.log(`| ${columns.map((column) => cell(row[column])).join(' | ')} |`)
-  console.log(`\n${machine()}, ${new Date().toISOString().slice(0, 10)}`)
+  console.log(`\n${deviceUsed()}; ${machine()}, ${new Date().toISOString().slice(0, 10)}`)
   const folder = path.join(import.meta.dirname, '..', 'results', 'local')
   fs.mkdirSync(folder, { recursive: true })
   const file = `${question.toLowerCase().replace(/[^a-z0-9]+/g, '-')}.json`
   fs.writeFileSync(
     path.join(folder, file),
-    `${JSON.stringify({ question, machine: machine(), date: new Date().toISOString(), rows }, null, 2)}\n`,
+    `${JSON.stringify({ question, device: deviceUsed(), machine: machine(), date: new Date().toISOString(), rows }, null, 2)}\n`,
   )
 }

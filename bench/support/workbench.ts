@@ -3,12 +3,12 @@
 import { ProgramShelf } from '../../src/engine/analyses/program-shelf.js'
 import { openWorkbench, type Workbench } from '../../src/engine/analyses/workbench.js'
 import type { Backend, ResidentWeights } from '../../src/engine/backends/backend.js'
-import { createOnnxRuntimeBackend } from '../../src/engine/backends/onnxruntime/backend.js'
 import type { Graph } from '../../src/engine/graph/graph.js'
 import { hookPointsOf, outputAxes, shapeOfAxes } from '../../src/engine/hook-points.js'
 import { builtTowers } from '../../src/engine/interventions/built-towers.js'
 import type { ModelDescription } from '../../src/engine/models/model.js'
 import { visionGraph } from '../../src/engine/models/vit.js'
+import { benchBackend } from './backend.js'
 import { randomWeights, shapesOf, vitB32 } from './vit-b-32.js'
 
 const graph = visionGraph(vitB32)
@@ -27,7 +27,7 @@ export interface BenchedModel {
 }
 
 export async function benchedModel(): Promise<BenchedModel> {
-  const plain = await createOnnxRuntimeBackend()
+  const plain = await benchBackend()
   let nCompiled = 0
   const backend: Backend = {
     ...plain,

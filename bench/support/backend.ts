@@ -1,0 +1,35 @@
+/** What the benchmarks of the bare engine run on: as the server is told, by `REFRACT_DEVICE` (the first of several; default `cpu`) and `REFRACT_PRECISION`. */
+
+import { availableParallelism } from 'node:os'
+import { readConfig } from '../../src/config.js'
+import type { Backend } from '../../src/engine/backends/backend.js'
+import { chooseBackend } from '../../src/engine/host/choose-backend.js'
+
+const config = readConfig({ REFRACT_DEVICE: 'cpu', ...process.env })
+
+const environment = { REFRACT_DEVICE: config.devices.join(','), REFRACT_PRECISION: config.precision }
+
+let isAsTold = false
+
+/** What this benchmark has run on, for its tables: the CPU unless it asked for what it was told. */
+export const deviceUsed = () => (isAsTold ? `${environment.REFRACT_DEVICE}, ${environment.REFRACT_PRECISION}` : 'cpu, float32')
+
+/** Of a server that is started. */
+export function serverEnvironment() {
+  isAsTold = true
+  return environment
+}
+
+/** What a benchmark starts its host with. */
+export function hostDevices() {
+  isAsTold = true
+  // as the command line sets it, before NVIDIA's libraries are loaded
+  if (config.precision === 'tf32') delete process.env.NVIDIA_TF32_OVERRIDE
+  else process.env.NVIDIA_TF32_OVERRIDE = '0'
+  return { devices: config.devices, deviceBytes: config.deviceBytes, precision: config.precision }
+}
+
+export function benchBackend(): Promise<Backend> {
+  const { devices, ...options } = hostDevices()
+  return chooseBackend({ ...options, device: devices[0], intraOpThreads: availableParallelism() })
+}
