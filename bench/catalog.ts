@@ -5,6 +5,8 @@
 
 import fs from 'node:fs'
 import path from 'node:path'
+import v8 from 'node:v8'
+import vm from 'node:vm'
 import { migrate } from '../src/catalog/migrate.js'
 import { openCatalog } from '../src/catalog/open-catalog.js'
 import { startEmbeddedPostgres } from '../src/catalog/postgres/embedded-postgres.js'
@@ -36,6 +38,7 @@ try {
   await seedCatalog(catalog.prisma)
 
   const ids = await loadFeatures()
+  collectGarbage()
   const samples: Record<string, number[]> = {}
   const timed = async (what: string, ask: () => Promise<{ statusCode: number; body: string }>) => {
     const began = performance.now()
@@ -73,6 +76,12 @@ try {
   await app.close()
   await host.close()
   await catalog.close()
+
+  /** The features that were loaded, half a gigabyte that no server would have, go before anything is read. */
+  function collectGarbage(): void {
+    v8.setFlagsFromString('--expose-gc')
+    vm.runInNewContext('gc')()
+  }
 
   async function loadFeatures(): Promise<string[]> {
     await catalog.baseModels.add([{ id: MODEL, name: MODEL, repo: null, aliases: [], license: null }])

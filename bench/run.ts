@@ -1,7 +1,8 @@
 /**
  * `npm run bench [-- <names>]`: each benchmark in a process of its own, one after the other, over one folder that they share and that
  * goes with them. `BENCH_SECONDS` is the time for each candidate, `BENCH_PYTHON` a Python with torch for the peers; `REFRACT_DEVICE` and
- * `REFRACT_PRECISION` say what ours run on. The peers run on the CPU.
+ * `REFRACT_PRECISION` say what ours run on. The peers run on the CPU, those of
+ * `device` on the same device.
  */
 
 import { spawn } from 'node:child_process'

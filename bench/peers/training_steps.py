@@ -1,7 +1,7 @@
-"""The peers of bench/training-steps.ts: one training step in PyTorch on the CPU, in the ways that are known to be fast.
+"""The peers of bench/training-steps.ts and bench/device.ts: one training step in PyTorch, in the ways that are known to be fast.
 
     python bench/peers/training_steps.py sae --rows free --seconds 6
-    python bench/peers/training_steps.py vit --seconds 6
+    python bench/peers/training_steps.py vit --seconds 6 [--device cuda:0]
 
 Prints one JSON object per line: {"how", "threads", "batch", "medianMs", "minMs"}. How: `eager`, `eager, fused` (the fused Adam), and
 `compiled, fused` (torch.compile) where a C++ compiler is at hand.
@@ -55,19 +55,19 @@ class Vit(nn.Module):
         return F.cross_entropy(self.head(self.norm(x)[:, 0]), labels)
 
 
-def step_of(kind, rows, compiled, fused):
+def step_of(kind, rows, device, compiled, fused):
     torch.manual_seed(0)
     if kind == "sae":
-        model, inputs = Sae(), (torch.randn(1024, 768),)
+        model, inputs = Sae().to(device), (torch.randn(1024, 768),)
         optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=fused)
     else:
-        model, inputs = Vit(), (torch.randn(128, 3, 64, 64), torch.arange(128) % 98)
+        model, inputs = Vit().to(device), (torch.randn(128, 3, 64, 64), torch.arange(128) % 98)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.05, fused=fused)
     loss_of = torch.compile(model) if compiled else model
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        loss_of(*inputs).backward()
+        loss_of(*(each.to(device) for each in inputs)).backward()
         with torch.no_grad():
             if kind == "vit":
                 nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -78,6 +78,8 @@ def step_of(kind, rows, compiled, fused):
         if kind == "sae" and rows == "unit":
             with torch.no_grad():
                 model.W_dec /= model.W_dec.norm(dim=1, keepdim=True)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
     return step
 
@@ -86,6 +88,8 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("kind", choices=["sae", "vit"])
     parser.add_argument("--rows", choices=["free", "unit"], default="free")
+    parser.add_argument("--device", type=torch.device, default="cpu")
+    parser.add_argument("--precision", choices=["float32"], default="float32")
     parser.add_argument("--seconds", type=float, default=6)
     args = parser.parse_args()
     ways = {"eager": (False, False), "eager, fused": (False, True)}
@@ -94,7 +98,7 @@ def main():
     steps = {}
     for how, (compiled, fused) in ways.items():
         try:
-            steps[how] = step_of(args.kind, args.rows, compiled, fused)
+            steps[how] = step_of(args.kind, args.rows, args.device, compiled, fused)
             for _ in range(3):
                 steps[how]()
         except Exception as error:  # a compiler that is there but cannot be used
