@@ -73,6 +73,22 @@ describe.each(backends)('two decoders on %s', async (underTest) => {
     expect([back.latents[0], back.cosines[0]]).toEqual([-1, 0])
   })
 
+  test("none of which has a length are nobody's nearest", async () => {
+    const sae = await goldenSae('relu')
+    const empty: BenchSae = { ...sae, weights: { ...sae.weights, W_dec: float32([40, 16], new Float32Array(40 * 16)) } }
+    for (const saes of [
+      ['relu', empty],
+      [empty, 'relu'],
+      [empty, empty],
+    ] as const) {
+      const found = await matchDecoders.run(await compareBench(backend, 'hf-clip', { saes: [...saes] }), { width: 40 })
+      for (const { latents, cosines } of Object.values(found)) {
+        expect(new Set(latents)).toEqual(new Set([-1]))
+        expect(new Set(cosines)).toEqual(new Set([0]))
+      }
+    }
+  })
+
   test('of different widths of the stream are refused', async () => {
     const sae = await goldenSae('relu')
     const wide: BenchSae = { ...sae, config: { ...sae.config, dOut: 17 } }

@@ -66,6 +66,7 @@ describe('the half-effect strength', () => {
       true,
     )
     expect(halfEffectStrength(curve)).toBeCloseTo(0.75, 9)
+    expect(halfEffectStrength(withOrigin([{ strength: 1, change: -Number.MIN_VALUE }], true))).toBe(0.5)
     fc.assert(
       fc.property(fc.array(coefficient, { minLength: 2, maxLength: 8 }), (changes) => {
         const measured = withOrigin(

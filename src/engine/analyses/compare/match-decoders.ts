@@ -99,6 +99,7 @@ function spread({ latents, cosines }: Matches, of: Int32Array, length: number): 
 
 /** Indices are latents; the arrays are as long as `rows` and `columns`. */
 async function nearest(bench: Workbench, { a, b }: Sides, { rows, columns }: Left): Promise<Pick<MatchDecodersOutput, 'forth' | 'back'>> {
+  if (columns.length === 0) return { forth: none(rows.length), back: none(0) }
   const isWhole = columns.length === b.inverse.length
   const program = await nearestProgram(bench, isWhole)
   const [forth, back] = [none(rows.length), none(columns.length)]

@@ -48,12 +48,13 @@ export function halfEffectStrength(curve: readonly Response[]): number | null {
   if (largest.change === 0 || largest.strength === 0) return null
   const side = Math.sign(largest.strength)
   const way = curve.filter(({ strength }) => strength * side >= 0).toSorted((a, b) => side * (a.strength - b.strength))
-  const half = Math.abs(largest.change) / 2
+  const whole = Math.abs(largest.change)
   const reached = ({ change }: Response) => change * Math.sign(largest.change)
-  const first = way.findIndex((point) => reached(point) >= half)
+  // twice what is reached against the whole: half of the smallest number would be 0
+  const first = way.findIndex((point) => 2 * reached(point) >= whole)
   const [before, after] = [way[first - 1], way[first]!]
   if (!before) return after.strength
-  const share = (half - reached(before)) / (reached(after) - reached(before))
+  const share = (whole - 2 * reached(before)) / (2 * (reached(after) - reached(before)))
   return before.strength + share * (after.strength - before.strength)
 }
 
