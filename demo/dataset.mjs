@@ -22,7 +22,8 @@ const about = {
 }
 
 const licence = `The pictures are Twemoji, copyright Twitter, Inc and other contributors, under CC-BY 4.0
-(https://creativecommons.org/licenses/by/4.0/), scaled to 64 x 64 pixels. Names are emoji-data's, keywords OpenMoji's (CC BY-SA 4.0).
+(https://creativecommons.org/licenses/by/4.0/), scaled to 64 x 64 pixels, with a palette of 256 colours each and a grey
+under what is transparent. Names are emoji-data's, keywords OpenMoji's (CC BY-SA 4.0).
 `
 
 export async function packDataset() {

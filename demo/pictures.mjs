@@ -57,7 +57,7 @@ function fluent(style, { unified, base }) {
   return stems.map((stem) => `fluentui-emoji/icons/${style}/${stem}.svg`)
 }
 
-/** The unseen artist's pictures are shipped, and packed as tightly as PNG can be; the others stay here. */
+/** The unseen artist's pictures are shipped, and packed tightly: with a palette of 256 colours each. The others stay here, as they are. */
 const packing = (artist) => (artist === UNSEEN ? { compressionLevel: 9, effort: 10 } : {})
 
 async function picture(source, target, artist) {
