@@ -22,11 +22,12 @@ export interface ServedModel {
 
 /**
  * Starts a server, runs `body`, and ends the server also when `body` throws.
- * @param saes  folders of SAEs of the model, imported under these ids
+ * @param saes     folders of SAEs of the model, imported under these ids
+ * @param prepare  what is done to the data folder before the server starts
  */
 export async function withServer<T>(
   body: (served: ServedModel) => Promise<T>,
-  { saes = {} }: { readonly saes?: Readonly<Record<string, string>> } = {},
+  { saes = {}, prepare }: { readonly saes?: Readonly<Record<string, string>>; readonly prepare?: (dataDir: string) => Promise<void> } = {},
 ): Promise<T> {
   const dataDir = fs.mkdtempSync(path.join(sharedFolder(), 'data-'))
   const env = { ...process.env, ...serverEnvironment(), DATA_DIR: dataDir, PORT: '0', HOST: '127.0.0.1', DATABASE_URL: '' }
@@ -34,6 +35,7 @@ export async function withServer<T>(
   try {
     runCommand(['import', modelFolder(sharedFolder()), '--id', model], env)
     for (const [id, folder] of Object.entries(saes)) runCommand(['import', folder, '--id', id, '--model', model], env)
+    await prepare?.(dataDir)
     const server = start(env)
     try {
       return await body({ origin: await whenReady(server), pid: server.pid!, dataDir, model })
