@@ -14,9 +14,8 @@ import type { VisionConfig } from '../src/engine/models/model.js'
 import { visionGraph } from '../src/engine/models/vit.js'
 import { readCodes } from '../src/engine/saes/read-codes.js'
 import { type SaeConfig, saeParameters } from '../src/engine/saes/sae.js'
-import { interleave } from './support/measure.js'
-import { type PeerRow, peer } from './support/peer.js'
-import { computesInFloat32, isAccelerator, peerDevice } from './support/peer-device.js'
+import { computesInFloat32, onAccelerator, peerDevice } from './support/backend.js'
+import { besidePeer } from './support/beside-peer.js'
 import { seconds } from './support/settings.js'
 import { sweepInput } from './support/sweep-input.js'
 import { type Row, report } from './support/table.js'
@@ -26,7 +25,7 @@ import { benchedModel } from './support/workbench.js'
 
 const hookPoint = 'blocks.9.hook_resid_post'
 const [nTokens, k] = [50, 64]
-const batches = (process.env.BENCH_BATCHES ?? (isAccelerator ? '1,32,256' : '1,8')).split(',').map(Number)
+const batches = (process.env.BENCH_BATCHES ?? (onAccelerator ? '1,32,256' : '1,8')).split(',').map(Number)
 const most = Math.max(...batches)
 
 const vitL14: VisionConfig = {
@@ -75,15 +74,9 @@ if (computesInFloat32) {
 report('On a device, against PyTorch there', rows)
 
 async function against(what: string, run: () => Promise<unknown>, task: readonly string[], script = 'device.py'): Promise<Row> {
-  const args = [...task, ...(peerDevice ?? []), '--seconds', String(seconds / 2)]
-  const rowsOfPeer = () => (peerDevice ? peer(script, args) : undefined)
-  const before = rowsOfPeer()
-  const { ours } = await interleave({ ours: run }, { seconds })
-  const after = rowsOfPeer()
-  const own = { what, 'ours ms': ours.medianMs }
-  if (!before || !after) return { ...own, PyTorch: peerDevice ? 'not measured: set BENCH_PYTHON' : 'has no such device' }
-  const { how, medianMs } = [...before, ...after].reduce((best: PeerRow, row) => (row.medianMs < best.medianMs ? row : best))
-  return { ...own, 'PyTorch ms': medianMs, 'its fastest': how, 'speed against it': medianMs / ours.medianMs }
+  const args = peerDevice && [...task, ...peerDevice]
+  const { ours, theirs } = await besidePeer(run, { script, args, seconds: seconds / 2 })
+  return { what, 'ours ms': ours.medianMs, ...theirs }
 }
 
 async function encoder() {

@@ -4,8 +4,7 @@
  */
 
 import { benchBackend } from './support/backend.js'
-import { interleave } from './support/measure.js'
-import { type PeerRow, peer } from './support/peer.js'
+import { besidePeer } from './support/beside-peer.js'
 import { seconds } from './support/settings.js'
 import { type Row, report } from './support/table.js'
 import { saeTraining, vitTraining } from './support/trainings.js'
@@ -37,21 +36,6 @@ async function against({
   peerArguments: readonly string[]
   target: number | undefined
 }): Promise<Row> {
-  const args = [...peerArguments, '--seconds', String(seconds)]
-  const before = peer('training_steps.py', args)
-  const { ours } = await interleave({ ours: run }, { seconds: 2 * seconds, warmUps: 3 })
-  const after = peer('training_steps.py', args)
-  const own = { what, 'ours ms': ours.medianMs, 'steps/s': 1000 / ours.medianMs, ...(target !== undefined && { target }) }
-  if (!before || !after) return { ...own, PyTorch: 'not measured: set BENCH_PYTHON' }
-  const { how, ms } = fastest([...before, ...after])
-  return { ...own, 'PyTorch ms': ms, 'its fastest': how, 'speed against it': ms / ours.medianMs }
-}
-
-/** The way with the smallest mean of its medians. */
-function fastest(peers: readonly PeerRow[]): { readonly how: string; readonly ms: number } {
-  const ways = [...new Set(peers.map(({ how }) => how))].map((how) => {
-    const own = peers.filter((row) => row.how === how)
-    return { how, ms: own.reduce((sum, { medianMs }) => sum + medianMs, 0) / own.length }
-  })
-  return ways.reduce((best, way) => (way.ms < best.ms ? way : best))
+  const { ours, theirs } = await besidePeer(run, { script: 'training_steps.py', args: peerArguments, seconds })
+  return { what, 'ours ms': ours.medianMs, 'steps/s': 1000 / ours.medianMs, ...(target !== undefined && { target }), ...theirs }
 }

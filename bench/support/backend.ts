@@ -4,10 +4,19 @@ import { availableParallelism } from 'node:os'
 import { readConfig } from '../../src/config.js'
 import type { Backend } from '../../src/engine/backends/backend.js'
 import { chooseBackend } from '../../src/engine/host/choose-backend.js'
+import { isAccelerator } from '../../src/engine/host/device-names.js'
 
 const config = readConfig({ REFRACT_DEVICE: 'cpu', ...process.env })
 
 const environment = { REFRACT_DEVICE: config.devices.join(','), REFRACT_PRECISION: config.precision }
+
+export const onAccelerator = isAccelerator(config.devices[0])
+export const computesInFloat32 = config.precision === 'float32'
+
+/** Arguments of a peer that computes on the same device; undefined where PyTorch has none such. */
+export const peerDevice = /^(cpu|cuda(:\d+)?)$/.test(config.devices[0])
+  ? ['--device', config.devices[0], '--precision', config.precision]
+  : undefined
 
 let isAsTold = false
 

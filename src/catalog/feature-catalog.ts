@@ -65,12 +65,13 @@ export function featureCatalog({ prisma, databaseUrl, sets }: Parts): FeatureCat
   async function featuresFrom(rank: number, set: FeatureSetRecord, request: FeatureListRequest): Promise<FoundFeatures | undefined> {
     const { limit, sort = 'index', order = 'asc', ranges = {}, text } = request
     const bounded = Object.keys(ranges)
-    requireStatistics(set, sort === 'index' ? bounded : [sort, ...bounded])
+    const names = [...new Set(sort === 'index' ? bounded : [sort, ...bounded])]
+    requireStatistics(set, names)
     if (sort !== 'index' && bounded.length === 0 && text === undefined) {
       const ranked = await columns.ranked(set, { sort, order, from: rank, to: rank + limit })
       if (ranked) return { ranked, totalCount: set.width }
     }
-    const found = await columns.of(set, [...new Set(sort === 'index' ? bounded : [sort, ...bounded])])
+    const found = await columns.of(set, names)
     if (!found) return undefined
     const mask = await maskOf(set, request, found)
     const values = found.get(sort)

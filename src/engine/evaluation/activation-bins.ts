@@ -8,6 +8,9 @@ const N_OCTAVES = 24
 export const N_BINS = 4 * N_OCTAVES
 const EXPONENT_BIAS = 127
 
+/** The same memory. */
+export const bitsOf = ({ buffer, byteOffset, length }: Float32Array) => new Int32Array(buffer, byteOffset, length)
+
 /** @param bits  a float32 above 0, as an int32 */
 export function binOfBits(bits: number): number {
   const bin = (bits >> 21) - 4 * (EXPONENT_BIAS + FIRST_OCTAVE)

@@ -5,7 +5,7 @@
 
 import type { SaeConfig } from '../saes/sae.js'
 import type { Tensor } from '../tensor.js'
-import { binOfBits, N_BINS } from './activation-bins.js'
+import { binOfBits, bitsOf, N_BINS } from './activation-bins.js'
 import { addSampled, type SampledRow } from './add-sampled.js'
 import { addExactly } from './exact-sums.js'
 import { floats, indexCodes, type PieceCodes } from './index-codes.js'
@@ -104,8 +104,6 @@ function addPictures(kind: KindStatistics, { from }: Piece, made: PieceCodes, { 
     }
   }
 }
-
-const bitsOf = ({ buffer, byteOffset, length }: Float32Array) => new Int32Array(buffer, byteOffset, length)
 
 /** Of pictures over tokens of all kinds, `[batch, latents]`. */
 function scoresOf(codes: readonly PieceCodes[]): Float32Array {

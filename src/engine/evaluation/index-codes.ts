@@ -2,6 +2,7 @@
 
 import type { SaeConfig } from '../saes/sae.js'
 import type { Tensor } from '../tensor.js'
+import { bitsOf } from './activation-bins.js'
 import type { ActiveLatents } from './coactive-sample.js'
 import { ACTIVATIONS, codesOutput, handsOutActive, LATENTS, type Piece, pieceOf, pieces, sampledOutput } from './index-pieces.js'
 import { nTokens, type StudiedTokens, type TokenRange } from './studied-sae.js'
@@ -81,8 +82,6 @@ function fromPieces({ config, tokens, batch, made }: MadeOfBatch): IndexCodes {
 }
 
 const INFINITY_BITS = 0x7f800000
-
-const bitsOf = ({ buffer, byteOffset, length }: Float32Array) => new Int32Array(buffer, byteOffset, length)
 
 /**
  * Writes the active latents of a row of `codes` after the `n` that are there: those above 0, which no NaN is. By bits alone, since nearly all
