@@ -1,10 +1,9 @@
 /** What the benchmarks of the bare engine run on: as the server is told, by `REFRACT_DEVICE` (the first of several; default `cpu`) and `REFRACT_PRECISION`. */
 
-import { availableParallelism } from 'node:os'
 import { readConfig } from '../../src/config.js'
 import type { Backend } from '../../src/engine/backends/backend.js'
-import { chooseBackend } from '../../src/engine/host/choose-backend.js'
 import { isAccelerator } from '../../src/engine/host/device-names.js'
+import { openBackend } from '../../src/operations/open-backend.js'
 
 const config = readConfig({ REFRACT_DEVICE: 'cpu', ...process.env })
 
@@ -29,16 +28,20 @@ export function serverEnvironment() {
   return environment
 }
 
-/** What a benchmark starts its host with. */
-export function hostDevices() {
+function computeAsTold(): void {
   isAsTold = true
   // as the command line sets it, before NVIDIA's libraries are loaded
   if (config.precision === 'tf32') delete process.env.NVIDIA_TF32_OVERRIDE
   else process.env.NVIDIA_TF32_OVERRIDE = '0'
+}
+
+/** What a benchmark starts its host with. */
+export function hostDevices() {
+  computeAsTold()
   return { devices: config.devices, deviceBytes: config.deviceBytes, precision: config.precision }
 }
 
 export function benchBackend(): Promise<Backend> {
-  const { devices, ...options } = hostDevices()
-  return chooseBackend({ ...options, device: devices[0], intraOpThreads: availableParallelism() })
+  computeAsTold()
+  return openBackend(config)
 }
