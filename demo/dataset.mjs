@@ -18,12 +18,12 @@ const about = {
   id: 'emoji-twemoji',
   name: 'Emoji by Twemoji',
   license: 'cc-by-4.0',
-  description: 'Emoji drawn by Twitter, 64 x 64 pixels, with names, keywords and classes. No demo model or SAE was trained on them.',
+  description: 'Emoji drawn by Twitter on a white ground, 64 x 64 pixels, with names, keywords and classes. No demo model or SAE was trained on them.',
 }
 
 const licence = `The pictures are Twemoji, copyright Twitter, Inc and other contributors, under CC-BY 4.0
-(https://creativecommons.org/licenses/by/4.0/), scaled to 64 x 64 pixels, with a palette of 256 colours each and a grey
-under what is transparent. Names are emoji-data's, keywords OpenMoji's (CC BY-SA 4.0).
+(https://creativecommons.org/licenses/by/4.0/), the 64 x 64 files of the package
+emoji-datasource-twitter, put on a white ground and kept without loss. Names are emoji-data's, keywords OpenMoji's (CC BY-SA 4.0).
 `
 
 export async function packDataset() {

@@ -54,7 +54,7 @@ for (const limit of [1, 10]) show(`picture to name, among the first ${limit}`, t
 for (const limit of [1, 10]) show(`name to picture, among the first ${limit}`, toImage, limit)
 
 async function upload(file) {
-  return (await post('/v1/images', await readFile(path.join(folder, file)), 'image/png')).id
+  return (await post('/v1/images', await readFile(path.join(folder, file)), 'image/webp')).id
 }
 
 async function embeddings(inputOf) {

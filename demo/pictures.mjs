@@ -1,9 +1,10 @@
 /**
- * Collects the emoji pictures of every artist as 64 x 64 RGBA PNGs with one index, for training and testing the demo models.
+ * Collects the emoji pictures of every artist, 64 x 64, with one index, for training and testing the demo models: the unseen artist's on a white
+ * ground as lossless WebPs, the others' transparent as PNGs.
  *
  *   npm --prefix demo ci && node demo/pictures.mjs
  *
- * Writes demo/.pictures/<artist>/<code points>.png and demo/.pictures/index.json:
+ * Writes demo/.pictures/<artist>/<code points>.<png or webp> and demo/.pictures/index.json:
  *   [{ code, name, short, keywords, category, subcategory, pictures: { <artist>: [file, ...] } }]
  * Names are emoji-data's, keywords OpenMoji's tags.
  * The first picture of an artist is the emoji itself; the others are its skin-tone variants.
@@ -57,13 +58,17 @@ function fluent(style, { unified, base }) {
   return stems.map((stem) => `fluentui-emoji/icons/${style}/${stem}.svg`)
 }
 
-/** The unseen artist's pictures are shipped, and packed tightly: with a palette of 256 colours each. The others stay here, as they are. */
-const packing = (artist) => (artist === UNSEEN ? { compressionLevel: 9, effort: 10 } : {})
+/**
+ * The unseen artist's pictures are shipped and measured on: opaque, so that everything that reads them sees the same, whatever it makes of
+ * transparency. The others' keep theirs, for training puts them on grounds of many colours.
+ */
+const extensionOf = (artist) => (artist === UNSEEN ? 'webp' : 'png')
 
 async function picture(source, target, artist) {
   const image = sharp(source, { density: 300 }).resize(SIZE, SIZE, { fit: 'contain', background: { r: 0, g: 0, b: 0, alpha: 0 } })
+  const finished = artist === UNSEEN ? image.flatten({ background: 'white' }).webp({ lossless: true, effort: 6 }) : image.ensureAlpha().png()
   fs.mkdirSync(path.dirname(target), { recursive: true })
-  await image.ensureAlpha().png(packing(artist)).toFile(target)
+  await finished.toFile(target)
 }
 
 const index = []
@@ -76,7 +81,7 @@ for (const [done, entry] of emoji.entries()) {
     for (const variant of variants) {
       const source = candidates({ ...variant, base: entry }).map((file) => path.join(packages, file)).find((file) => fs.existsSync(file))
       if (source === undefined) continue
-      const file = `${artist}/${variant.unified.toLowerCase()}.png`
+      const file = `${artist}/${variant.unified.toLowerCase()}.${extensionOf(artist)}`
       if (!fs.existsSync(path.join(out, file))) drawn.push(picture(source, path.join(out, file), artist))
       ;(pictures[artist] ??= []).push(file)
     }
