@@ -10,9 +10,9 @@ import { matchingExplanations } from './explanations.js'
 import { FeatureColumns } from './feature-columns.js'
 import { copyFeatures } from './feature-copy.js'
 import { countOf, pageOfFeatures, type RankedFeature, within } from './feature-order.js'
-import { featuresAt } from './feature-rows.js'
+import { featuresAt, summariesAt } from './feature-rows.js'
 import { featureSetRecordOf } from './feature-set-rows.js'
-import type { FeatureCatalog, FeatureListRequest, FeatureSetRecord, StoredFeature } from './feature-sets.js'
+import type { FeatureCatalog, FeatureListRequest, FeatureSetRecord, FeatureSummary } from './feature-sets.js'
 import type { Page } from './page.js'
 import { RecentAnswers } from './recent-answers.js'
 
@@ -80,21 +80,29 @@ export function featureCatalog({ prisma, databaseUrl, sets }: Parts): FeatureCat
   }
 
   /** Undefined when the set is not there any more. */
-  async function pageIn(set: FeatureSetRecord, request: FeatureListRequest): Promise<Page<StoredFeature> | undefined> {
-    const { limit, cursor, sort = 'index', order = 'asc', withAllData = false } = request
+  async function pageIn(set: FeatureSetRecord, request: FeatureListRequest): Promise<Page<FeatureSummary> | undefined> {
+    const { limit, cursor, sort = 'index', order = 'asc', nExamples = 0 } = request
     const list = `features ${set.id} ${sort} ${order}`
     const from = cursor === undefined ? 0 : rankOf(decodeCursor(list, cursor, 1)[0]!, { set, cursor }) + 1
     const found = await featuresFrom(from, set, { ...request, limit: limit + 1 })
     if (!found) return undefined
     const { ranked, totalCount } = found
     const wanted = ranked.slice(0, limit).map(({ index }) => index)
-    const features = new Map((await featuresAt(prisma, set, { indices: wanted, withAllData })).map((feature) => [feature.index, feature]))
+    const features = new Map((await summariesAt(prisma, set, { indices: wanted, nExamples })).map((feature) => [feature.index, feature]))
     if (features.size < wanted.length) return undefined
     return pageOf(ranked, {
       ...{ limit, totalCount, list },
       key: ({ rank }) => [String(rank)],
       item: ({ index }) => features.get(index)!,
     })
+  }
+
+  /** Those of `indices` that there are, of the set or of the one in its place. */
+  async function those<T>(set: FeatureSetRecord, indices: readonly number[], read: (set: FeatureSetRecord) => Promise<T[]>): Promise<T[]> {
+    const features = await read(set)
+    const isWhole = features.length === indices.filter((index) => index >= 0 && index < set.width).length
+    const now = isWhole ? undefined : await replacementOf(set)
+    return now ? read(now) : features
   }
 
   return {
@@ -122,11 +130,12 @@ export function featureCatalog({ prisma, databaseUrl, sets }: Parts): FeatureCat
       return { items: [], nextCursor: null, cursors: [], totalCount: 0 }
     },
 
+    async summaries(set, indices, nExamples) {
+      return those(set, indices, (of) => summariesAt(prisma, of, { indices, nExamples }))
+    },
+
     async get(set, indices) {
-      const features = await featuresAt(prisma, set, { indices, withAllData: true })
-      const isWhole = features.length === indices.filter((index) => index >= 0 && index < set.width).length
-      const now = isWhole ? undefined : await replacementOf(set)
-      return now ? featuresAt(prisma, now, { indices, withAllData: true }) : features
+      return those(set, indices, (of) => featuresAt(prisma, of, indices))
     },
 
     async statistic(set, name) {

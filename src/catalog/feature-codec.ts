@@ -42,8 +42,13 @@ const tokenNumbers = { cls: 0, register: 1, patch: 2 } as const satisfies Record
 const kinds = Object.keys(kindNumbers) as readonly ExampleKind[]
 const tokens = Object.keys(tokenNumbers) as readonly TokenKind[]
 
-/** Everything of a feature but its statistics. */
-export type FeatureData = Omit<FeatureRecord, keyof FeatureStatistics | 'index'>
+/** Everything of a feature but its statistics and examples. */
+export type FeatureData = Omit<FeatureRecord, keyof FeatureStatistics | 'index' | 'examples'>
+
+export interface StoredExample extends FeatureExample {
+  /** Among those of its kind and token: from 0, in the order in which they were stored. */
+  readonly place: number
+}
 
 /** Where the top pictures of a row end, at most. */
 export function picturesEnd({ nStatistics, topLength }: { readonly nStatistics: number; readonly topLength: number }): number {
@@ -103,53 +108,87 @@ export function writeFeature(view: DataView, feature: FeatureRecord): void {
   }
 }
 
-export interface StoredRow {
+interface StoredSummary {
   /** In the order of the set. */
   readonly statistics: readonly number[]
+  readonly examples: readonly StoredExample[]
+}
+
+/** All examples and the rest. */
+export interface StoredRow extends StoredSummary {
   readonly data: FeatureData
 }
 
-/** @param bytes  a row, or the beginning of one: the first list that is not whole, and those after it, are empty */
+/** Top examples are shown in this order of tokens, the largest scores of each first. */
+const shownTokens = ['patch', 'cls', 'register'] as const satisfies readonly TokenKind[]
+
+/** Those of the top examples that are shown first. @param bytes  a row, or its beginning up to `picturesEnd` */
+export function readSummary(bytes: Uint8Array, nShown: number): StoredSummary {
+  const view = viewOf(bytes)
+  const examples: StoredExample[] = []
+  const begin = HEADER_BYTES + 4 * view.getUint8(1)
+  const end = begin + view.getUint16(LENGTHS_AT, true) * EXAMPLE_BYTES
+  for (const token of shownTokens) {
+    const tag = tagOf('top', token)
+    let place = 0
+    for (let at = begin; at < end && examples.length < nShown; at += EXAMPLE_BYTES) {
+      if (view.getUint8(at) === tag) examples.push(readExample(view, at, place++))
+    }
+  }
+  return { statistics: readStatistics(view), examples }
+}
+
 export function readFeature(bytes: Uint8Array): StoredRow {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  if (bytes.length < HEADER_BYTES || view.getUint8(0) !== VERSION) throw new Error('Invariant violated: a stored feature is damaged')
+  const view = viewOf(bytes)
   const lengths = lists.map((_, n) => view.getUint16(LENGTHS_AT + 2 * n, true))
   const firstBins = histograms.map((_, n) => view.getInt16(FIRST_BINS_AT + 2 * n, true))
-  const statistics: number[] = []
-  const nStatistics = view.getUint8(1)
-  for (let n = 0; n < nStatistics; n++) statistics.push(view.getFloat32(HEADER_BYTES + 4 * n, true))
+  const statistics = readStatistics(view)
+  const places: number[] = Array(kinds.length * tokens.length).fill(0)
 
-  let at = HEADER_BYTES + 4 * nStatistics
+  let at = HEADER_BYTES + 4 * statistics.length
   const read = <T>(list: (typeof lists)[number], entryBytes: number, entry: (view: DataView, at: number) => T): T[] => {
     const entries: T[] = []
-    const end = at + lengths[lists.indexOf(list)]! * entryBytes
-    for (; end <= bytes.length && at < end; at += entryBytes) entries.push(entry(view, at))
-    at = end
+    for (const end = at + lengths[lists.indexOf(list)]! * entryBytes; at < end; at += entryBytes) entries.push(entry(view, at))
     return entries
   }
-  const examples = [...read('top', EXAMPLE_BYTES, readExample), ...read('others', EXAMPLE_BYTES, readExample)]
+  const example = (view: DataView, at: number) => readExample(view, at, places[view.getUint8(at)]!++)
+  const examples = [...read('top', EXAMPLE_BYTES, example), ...read('others', EXAMPLE_BYTES, example)]
   const [histogram, imageHistogram] = histograms.map((name, n) => ({
     firstBin: firstBins[n]!,
     counts: read(name, COUNT_BYTES, (view, at) => view.getUint32(at, true)),
   }))
   const weights = weighted.map((name) => [name, read(name, WEIGHTED_BYTES, readWeighted)] as const)
   const byName = Object.fromEntries(weights) as Record<(typeof weighted)[number], WeightedIndex[]>
-  return { statistics, data: { examples, histogram: histogram!, imageHistogram: imageHistogram!, ...byName } }
+  return { statistics, examples, data: { histogram: histogram!, imageHistogram: imageHistogram!, ...byName } }
 }
 
+function viewOf(bytes: Uint8Array): DataView {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  if (bytes.length < HEADER_BYTES || view.getUint8(0) !== VERSION) throw new Error('Invariant violated: a stored feature is damaged')
+  return view
+}
+
+function readStatistics(view: DataView): number[] {
+  const statistics: number[] = []
+  for (let n = view.getUint8(1), at = HEADER_BYTES; n > 0; n--, at += 4) statistics.push(view.getFloat32(at, true))
+  return statistics
+}
+
+const tagOf = (kind: ExampleKind, token: TokenKind) => kindNumbers[kind] * tokens.length + tokenNumbers[token]
+
 function writeExample(view: DataView, at: number, { kind, token, position, item, score }: FeatureExample): void {
-  view.setUint8(at, kindNumbers[kind] * tokens.length + tokenNumbers[token])
+  view.setUint8(at, tagOf(kind, token))
   view.setUint16(at + 1, position, true)
   view.setUint32(at + 3, item, true)
   view.setFloat32(at + 7, score, true)
 }
 
-function readExample(view: DataView, at: number): FeatureExample {
+function readExample(view: DataView, at: number, place: number): StoredExample {
   const tag = view.getUint8(at)
   const kind = kinds[Math.floor(tag / tokens.length)]!
   const token = tokens[tag % tokens.length]!
   const [position, item, score] = [view.getUint16(at + 1, true), view.getUint32(at + 3, true), view.getFloat32(at + 7, true)]
-  return { kind, token, item, score, position }
+  return { kind, token, item, score, position, place }
 }
 
 function readWeighted(view: DataView, at: number): WeightedIndex {

@@ -2,25 +2,51 @@
  * Features as rows: what is looked at one by one, with what is said of it.
  */
 
-import { type FeatureStatistics, tokenKinds } from '../engine/evaluation/feature-record.js'
+import { type FeatureStatistic, type FeatureStatistics, featureStatistics, tokenKinds } from '../engine/evaluation/feature-record.js'
 import { Prisma, type PrismaClient } from '../generated/prisma/client.js'
 import type { Explanation } from './explanations.js'
-import { picturesEnd, readFeature } from './feature-codec.js'
-import type { FeatureSetRecord, StoredFeature } from './feature-sets.js'
+import { picturesEnd, readFeature, readSummary } from './feature-codec.js'
+import type { FeatureSetRecord, FeatureSummary, StoredFeature } from './feature-sets.js'
 
 /** In the order of `indices`. One statement. */
-export async function featuresAt(
+export async function featuresAt(prisma: PrismaClient, set: FeatureSetRecord, indices: readonly number[]): Promise<StoredFeature[]> {
+  const rows = await rowsAt(prisma, set, { indices, data: Prisma.sql`f.data` })
+  return rows.map(({ index, data: bytes, explanations }) => {
+    const { statistics, examples, data } = readFeature(bytes)
+    return { index, statistics: statisticsOf(set, statistics), examples, data, explanations }
+  })
+}
+
+/** In the order of `indices`. One statement, which reads the beginning of each row. */
+export async function summariesAt(
   prisma: PrismaClient,
   set: FeatureSetRecord,
-  { indices, withAllData }: { readonly indices: readonly number[]; readonly withAllData: boolean },
-): Promise<StoredFeature[]> {
+  { indices, nExamples }: { readonly indices: readonly number[]; readonly nExamples: number },
+): Promise<FeatureSummary[]> {
+  const end = picturesEnd({ nStatistics: set.statistics.length, topLength: set.about.topLength * tokenKinds.length })
+  const rows = await rowsAt(prisma, set, { indices, data: Prisma.sql`substring(f.data from 1 for ${end}::int)` })
+  return rows.map(({ index, data, explanations }) => {
+    const { statistics, examples } = readSummary(data, nExamples)
+    return { index, statistics: statisticsOf(set, statistics), examples, explanations }
+  })
+}
+
+interface FeatureRow {
+  readonly index: number
+  readonly data: Uint8Array
+  readonly explanations: readonly Explanation[]
+}
+
+async function rowsAt(
+  prisma: PrismaClient,
+  set: FeatureSetRecord,
+  { indices, data }: { readonly indices: readonly number[]; readonly data: Prisma.Sql },
+): Promise<FeatureRow[]> {
   if (indices.length === 0) return []
-  const { statistics, about } = set
-  const end = picturesEnd({ nStatistics: statistics.length, topLength: about.topLength * tokenKinds.length })
   const rows = await prisma.$queryRaw<{ index: number; data: Uint8Array; explanations: StoredExplanation[] | null }[]>`
     select
       f.index,
-      ${withAllData ? Prisma.sql`f.data` : Prisma.sql`substring(f.data from 1 for ${end}::int)`} as data,
+      ${data} as data,
       (
         select json_agg(json_build_object(
           'id', e.id, 'text', e.text, 'author', e.author, 'method', e.method, 'score', e.score, 'createdAt', e.created_at
@@ -33,14 +59,16 @@ export async function featuresAt(
   return indices.flatMap((index) => {
     const row = found.get(index)
     if (!row) return []
-    const stored = readFeature(row.data)
     const explanations = (row.explanations ?? []).map((each) => ({ ...each, saeId: set.saeId, index, createdAt: new Date(each.createdAt) }))
-    return [{ index, statistics: statisticsOf(set, stored.statistics), data: stored.data, explanations }]
+    return [{ index, data: row.data, explanations }]
   })
 }
 
 type StoredExplanation = Omit<Explanation, 'createdAt' | 'saeId' | 'index'> & { readonly createdAt: string }
 
-function statisticsOf({ statistics }: FeatureSetRecord, values: readonly number[]): Partial<FeatureStatistics> {
-  return Object.fromEntries(statistics.map((name, at) => [name, Number.isFinite(values[at]) ? values[at]! : null]))
+function statisticsOf({ statistics: measured }: FeatureSetRecord, values: readonly number[]): FeatureStatistics {
+  const statistics = {} as Record<FeatureStatistic, number | null>
+  for (const name of featureStatistics) statistics[name] = null
+  for (const [at, name] of measured.entries()) if (Number.isFinite(values[at])) statistics[name] = values[at]!
+  return statistics
 }

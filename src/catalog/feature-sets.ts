@@ -5,7 +5,7 @@
 
 import type { FeatureRecord, FeatureStatistic, FeatureStatistics } from '../engine/evaluation/feature-record.js'
 import type { Explanation } from './explanations.js'
-import type { FeatureData } from './feature-codec.js'
+import type { FeatureData, StoredExample } from './feature-codec.js'
 import type { Page, PageRequest } from './page.js'
 
 /** What a set's numbers are of. */
@@ -48,12 +48,20 @@ export interface FeatureSetRecord extends NewFeatureSet {
   readonly statistics: readonly FeatureStatistic[]
 }
 
-export interface StoredFeature {
+/** What is read of a feature to show it among others. */
+export interface FeatureSummary {
   readonly index: number
-  readonly statistics: Partial<FeatureStatistics>
-  /** Only the top pictures, where nothing more was asked for. */
-  readonly data: FeatureData
+  /** Null too where an older index did not measure it. */
+  readonly statistics: FeatureStatistics
+  /** Of kind `top`: those of patches before those of CLS and of registers, each with the largest scores first. */
+  readonly examples: readonly StoredExample[]
   readonly explanations: readonly Explanation[]
+}
+
+export interface StoredFeature extends FeatureSummary {
+  /** Of all kinds, as they were stored. */
+  readonly examples: readonly StoredExample[]
+  readonly data: FeatureData
 }
 
 export interface FeatureListRequest extends PageRequest {
@@ -64,8 +72,8 @@ export interface FeatureListRequest extends PageRequest {
   readonly ranges?: Readonly<Partial<Record<FeatureStatistic, { readonly min?: number; readonly max?: number }>>>
   /** Features of which an explanation has these words. */
   readonly text?: string
-  /** All of its data; only the top pictures unless given. */
-  readonly withAllData?: boolean
+  /** Of each feature, at most; none unless given. */
+  readonly nExamples?: number
 }
 
 export interface FeatureCatalog {
@@ -77,7 +85,9 @@ export interface FeatureCatalog {
   /** Of an SAE, newest first. */
   sets(saeId: string): Promise<readonly FeatureSetRecord[]>
   /** @throws CURSOR_INVALID; INPUT_INVALID of a statistic that the set does not have */
-  list(set: FeatureSetRecord, request: FeatureListRequest): Promise<Page<StoredFeature>>
+  list(set: FeatureSetRecord, request: FeatureListRequest): Promise<Page<FeatureSummary>>
+  /** Those of `indices` that there are, in their order. */
+  summaries(set: FeatureSetRecord, indices: readonly number[], nExamples: number): Promise<readonly FeatureSummary[]>
   /** Those of `indices` that there are, in their order, with all data. */
   get(set: FeatureSetRecord, indices: readonly number[]): Promise<readonly StoredFeature[]>
   /** Of every feature, in order of index; NaN where it is not defined. Not to be written into. @throws INPUT_INVALID */

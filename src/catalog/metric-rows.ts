@@ -3,7 +3,7 @@
  */
 
 import { createHash } from 'node:crypto'
-import type { MetricValue, Prisma } from '../generated/prisma/client.js'
+import type { MetricValue, Prisma, PrismaClient } from '../generated/prisma/client.js'
 import { headlines, headlineValue } from './headline-metrics.js'
 import type { MetricRecord, MetricValueRecord } from './metric-values.js'
 
@@ -28,7 +28,9 @@ export function rowOfMetric(saeId: string, given: MetricValueRecord): Prisma.Met
   }
 }
 
-export function metricRecordOf(row: MetricValue): MetricRecord {
+type MetricRow = Omit<MetricValue, 'circumstances'>
+
+export function metricRecordOf(row: MetricRow): MetricRecord {
   const { saeId, metric, version, source, value, low, high, flags, datasetId, datasetHash, n, seed, dtype, backend, codeVersion } = row
   return {
     ...{ saeId, metric, version, source, value, flags, n, seed, dtype, backend, codeVersion },
@@ -38,3 +40,25 @@ export function metricRecordOf(row: MetricValue): MetricRecord {
     measuredAt: row.measuredAt,
   }
 }
+
+/** Of several SAEs, each in the order of `MetricCatalog.list`: hundreds of values, which one value of JSON brings sooner than rows. */
+export async function metricsOfSaes(
+  prisma: PrismaClient,
+  saeIds: readonly string[],
+): Promise<ReadonlyMap<string, readonly MetricRecord[]>> {
+  const [row] = await prisma.$queryRaw<[{ found: StoredMetric[] | null }]>`
+    select json_agg(json_build_object(
+      'saeId', sae_id, 'metric', metric, 'version', version, 'source', source, 'value', value, 'low', low, 'high', high, 'flags', flags,
+      'datasetId', dataset_id, 'datasetHash', dataset_hash, 'n', n, 'seed', seed, 'dtype', dtype, 'backend', backend,
+      'codeVersion', code_version, 'measuredAt', measured_at
+    ) order by metric, source, measured_at desc, circumstances) as found
+    from metric_values where sae_id = any(${[...saeIds]}::text[])`
+  const found = new Map<string, MetricRecord[]>(saeIds.map((id) => [id, []]))
+  for (const { measuredAt, ...stored } of row.found ?? []) {
+    const record = metricRecordOf({ ...stored, measuredAt: measuredAt === null ? null : new Date(measuredAt) })
+    found.get(stored.saeId)!.push(record)
+  }
+  return found
+}
+
+type StoredMetric = Omit<MetricRow, 'measuredAt'> & { readonly measuredAt: string | null }

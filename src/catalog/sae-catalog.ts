@@ -7,7 +7,8 @@ import type { Prisma, PrismaClient } from '../generated/prisma/client.js'
 import type { BaseModelCatalog } from './base-models.js'
 import type { RecentFeatureSets } from './feature-catalog.js'
 import { featureSetRecordOf } from './feature-set-rows.js'
-import { metricRecordOf } from './metric-rows.js'
+import { metricRecordOf, metricsOfSaes } from './metric-rows.js'
+import type { MetricRecord } from './metric-values.js'
 import { RecentAnswers } from './recent-answers.js'
 import { checkedSaeId, isSaeId } from './sae-id.js'
 import { idsOfPage } from './sae-list.js'
@@ -15,10 +16,13 @@ import { rowOfAttached, rowOfSae, saeEntryOf, withoutDownload } from './sae-rows
 import type { AttachedFiles, NewSae, SaeCatalog, SaeDownload, SaeEntry, SaeWithMetrics } from './saes.js'
 
 const withFiles = { files: { orderBy: { path: 'asc' } } } as const satisfies Prisma.SaeInclude
-const withMetrics = {
+const withFeatureSets = {
   ...withFiles,
-  metrics: { orderBy: [{ metric: 'asc' }, { source: 'asc' }, { measuredAt: 'desc' }, { circumstances: 'asc' }] },
   featureSets: { orderBy: [{ measuredAt: 'desc' }, { id: 'desc' }] },
+} as const satisfies Prisma.SaeInclude
+const withMetrics = {
+  ...withFeatureSets,
+  metrics: { orderBy: [{ metric: 'asc' }, { source: 'asc' }, { measuredAt: 'desc' }, { circumstances: 'asc' }] },
 } as const satisfies Prisma.SaeInclude
 
 interface Parts {
@@ -30,9 +34,12 @@ interface Parts {
 
 export function saeCatalog({ prisma, baseModels, featureSets, dataDir }: Parts): SaeCatalog {
   const entryOf = (row: Prisma.SaeGetPayload<{ include: typeof withFiles }>) => saeEntryOf(row, dataDir)
-  const entryWithMetricsOf = (row: Prisma.SaeGetPayload<{ include: typeof withMetrics }>): SaeWithMetrics => ({
+  const entryWithMetricsOf = (
+    row: Prisma.SaeGetPayload<{ include: typeof withFeatureSets }>,
+    metrics: readonly MetricRecord[],
+  ): SaeWithMetrics => ({
     ...entryOf(row),
-    metrics: row.metrics.map(metricRecordOf),
+    metrics,
     featureSets: row.featureSets.map(featureSetRecordOf),
   })
   const find = async (id: string) => {
@@ -44,9 +51,12 @@ export function saeCatalog({ prisma, baseModels, featureSets, dataDir }: Parts):
   return {
     async list(request) {
       const { ids, cursors, hasMore, totalCount } = await idsOfPage(prisma, request)
-      // relations in statements of their own: joined, the metrics of a page take PostgreSQL twice as long
-      const rows = await prisma.sae.findMany({ where: { id: { in: [...ids] } }, include: withMetrics, relationLoadStrategy: 'query' })
-      const found = new Map(rows.map((row) => [row.id, entryWithMetricsOf(row)]))
+      const [rows, metrics] = await Promise.all([
+        // relations in statements of their own: joined, they take PostgreSQL longer
+        prisma.sae.findMany({ where: { id: { in: [...ids] } }, include: withFeatureSets, relationLoadStrategy: 'query' }),
+        metricsOfSaes(prisma, ids),
+      ])
+      const found = new Map(rows.map((row) => [row.id, entryWithMetricsOf(row, metrics.get(row.id)!)]))
       // one that was removed between the two statements is not shown
       const shown = ids.flatMap((id, index) => {
         const entry = found.get(id)
@@ -68,7 +78,7 @@ export function saeCatalog({ prisma, baseModels, featureSets, dataDir }: Parts):
       if (!isSaeId(id)) return undefined
       const row = await prisma.sae.findUnique({ where: { id }, include: withMetrics })
       if (row === null) return undefined
-      const entry = entryWithMetricsOf(row)
+      const entry = entryWithMetricsOf(row, row.metrics.map(metricRecordOf))
       featureSets.remember(id, entry.featureSets)
       return entry
     },

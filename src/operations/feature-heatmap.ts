@@ -65,8 +65,8 @@ export const featureHeatmap = defineOperation({
 })
 
 /** Of colours: from 0 to the largest activation in any picture, so that pictures can be compared. Contours and crops are of each picture. */
-export function ofFeature({ data }: StoredFeature, mode: string): Partial<ValueRange> {
-  const most = data.examples.reduce((largest, { kind, score }) => (kind === 'top' ? Math.max(largest, score) : largest), 0)
+export function ofFeature({ examples }: StoredFeature, mode: string): Partial<ValueRange> {
+  const most = examples.reduce((largest, { kind, score }) => (kind === 'top' ? Math.max(largest, score) : largest), 0)
   return most > 0 && (mode === 'overlay' || mode === 'raw') ? { low: 0, high: most } : {}
 }
 

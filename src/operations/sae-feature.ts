@@ -19,7 +19,7 @@ export const saeFeature = defineOperation({
 
   async run({ catalog }, which) {
     const { set, feature } = await findFeature(catalog, which)
-    const pictures = await picturesOf(catalog, set, feature.data.examples)
+    const pictures = await picturesOf(catalog, set, feature.examples)
     return describeFeature(feature, { set, pictures })
   },
 })

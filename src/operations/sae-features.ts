@@ -4,7 +4,7 @@
 
 import { Type } from 'typebox'
 import { featureStatistics } from '../engine/evaluation/feature-record.js'
-import { picturesOf, summarizeFeature, topExamples } from './feature-facts/describe-feature.js'
+import { picturesOf, summarizeFeature } from './feature-facts/describe-feature.js'
 import { DatasetField, findFeatureSet } from './feature-facts/find-feature.js'
 import { defineOperation } from './operation.js'
 import { boundName, DEFAULT_EXAMPLES, ExampleCount, FeatureSummaryShape, statisticBounds } from './schemas/feature.js'
@@ -38,19 +38,18 @@ export const saeFeatures = defineOperation({
   output: pageOf('FeaturePage', FeatureSummaryShape),
   example: { sae: 'clip-vit-b-32-datacomp-xl.9-resid-post.vanilla-x64-all', sort: 'max', order: 'desc', minDensity: 0.001, limit: 10 },
 
-  async run({ catalog }, { sae, dataset, text, sort = 'index', order = 'asc', examples: count = DEFAULT_EXAMPLES, ...rest }) {
+  async run({ catalog }, { sae, dataset, text, sort = 'index', order = 'asc', examples: nExamples = DEFAULT_EXAMPLES, ...rest }) {
     const { limit = DEFAULT_PAGE_SIZE, cursor, ...bounds } = rest
     const set = await findFeatureSet(catalog, { sae, ...(dataset !== undefined && { dataset }) })
     const { items, nextCursor, cursors, totalCount } = await catalog.features.list(set, {
-      ...{ limit, sort, order, ranges: rangesOf(bounds) },
+      ...{ limit, sort, order, nExamples, ranges: rangesOf(bounds) },
       ...(cursor !== undefined && { cursor }),
       ...(text !== undefined && { text }),
     })
-    const shown = items.map((feature) => ({ feature, examples: topExamples(feature, count) }))
-    const allExamples = shown.flatMap(({ examples }) => examples)
-    const pictures = await picturesOf(catalog, set, allExamples)
+    const shown = items.flatMap(({ examples }) => examples)
+    const pictures = await picturesOf(catalog, set, shown)
     return {
-      items: shown.map(({ feature, examples }) => summarizeFeature(feature, { set, pictures, examples })),
+      items: items.map((feature) => summarizeFeature(feature, { set, pictures })),
       nextCursor,
       cursors: [...cursors],
       totalCount,

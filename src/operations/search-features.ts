@@ -161,7 +161,7 @@ async function byImage(context: Context, { input, searched, sort }: Search, call
 
 async function byExplanation(
   context: Context,
-  { explanation, sae, model, layer, limit = DEFAULT_PAGE_SIZE, cursor, examples }: SearchInput,
+  { explanation, sae, model, layer, limit = DEFAULT_PAGE_SIZE, cursor, examples = DEFAULT_EXAMPLES }: SearchInput,
 ) {
   const { catalog } = context
   const { items, nextCursor, cursors, totalCount } = await catalog.explanations.page({
@@ -174,9 +174,9 @@ async function byExplanation(
   const sets = new Map<string, FeatureSetRecord | undefined>()
   for (const { saeId } of items) if (!sets.has(saeId)) sets.set(saeId, await largestSet(catalog, saeId))
   const keys = items.map(({ saeId, index }) => ({ sae: saeId, index }))
-  const ofSae = (id: string) => sets.get(id)
-  const stored = await storedFeatures(context, keys, ofSae)
-  const shown = await describeHits(context, keys, { setOf: ofSae, stored, nExamples: examples ?? DEFAULT_EXAMPLES })
+  const about = { setOf: (id: string) => sets.get(id), nExamples: examples }
+  const stored = await storedFeatures(context, keys, about)
+  const shown = await describeHits(context, keys, { ...about, stored })
   return {
     ...{ nextCursor, cursors: [...cursors], totalCount },
     items: shown.map((item) => ({ ...item, scores: noScores, position: null, patch: null })),
@@ -209,11 +209,11 @@ async function pageOfHits(
   const { best, total } = bestHits(lists, { limit: limit + 1, after })
   const hits = best.slice(0, limit)
   const keyOf = ({ score, sae, index }: Hit) => encodeCursor(list, [String(score), sae, String(index)])
-  const sets = setOf(searched)
-  const stored = await storedFeatures(context, hits, sets)
+  const about = { setOf: setOf(searched), nExamples: examples }
+  const stored = await storedFeatures(context, hits, about)
   return {
     ...{ hits, stored },
-    items: await describeHits(context, hits, { setOf: sets, stored, nExamples: examples }),
+    items: await describeHits(context, hits, { ...about, stored }),
     answer: { nextCursor: best.length > limit ? keyOf(hits.at(-1)!) : null, cursors: hits.map(keyOf), totalCount: total },
   }
 }

@@ -2,14 +2,15 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ByteWriter } from '../../src/catalog/byte-writer.js'
 import type { Catalog } from '../../src/catalog/catalog.js'
-import { picturesEnd, readFeature, storedBytes, writeFeature } from '../../src/catalog/feature-codec.js'
+import { picturesEnd, readFeature, readSummary, type StoredExample, storedBytes, writeFeature } from '../../src/catalog/feature-codec.js'
 import { orderOf, pageOfFeatures, placeOf, within } from '../../src/catalog/feature-order.js'
-import type { FeatureListRequest, FeatureSetRecord, NewFeatureSet, StoredFeature } from '../../src/catalog/feature-sets.js'
+import type { FeatureListRequest, FeatureSetRecord, FeatureSummary, NewFeatureSet } from '../../src/catalog/feature-sets.js'
 import {
   exampleKinds,
   type FeatureExample,
   type FeatureRecord,
   featureStatistics,
+  type TokenKind,
   tokenKinds,
 } from '../../src/engine/evaluation/feature-record.js'
 import { aFeature, features } from './a-feature.js'
@@ -70,6 +71,8 @@ const anyFeature: fc.Arbitrary<FeatureRecord> = fc.record({
   ...{ labels: weighted, neighbours: weighted, coactive: weighted, classEffects: weighted, wordEffects: weighted },
 })
 
+const withoutPlace = ({ place: _, ...example }: StoredExample): FeatureExample => example
+
 function bytesOf(feature: FeatureRecord): Uint8Array {
   const writer = new ByteWriter(8)
   writeFeature(writer.claim(storedBytes(feature)), feature)
@@ -80,21 +83,27 @@ describe('a stored feature', () => {
   test('is what was stored, whatever it was', () => {
     fc.assert(
       fc.property(anyFeature, (feature) => {
-        const { statistics, data } = readFeature(bytesOf(feature))
+        const { statistics, examples, data } = readFeature(bytesOf(feature))
         const read = Object.fromEntries(featureStatistics.map((name, at) => [name, Number.isNaN(statistics[at]) ? null : statistics[at]]))
-        expect({ index: feature.index, ...read, ...data }).toEqual(feature)
+        expect({ index: feature.index, ...read, ...data, examples: examples.map(withoutPlace) }).toEqual(feature)
+        for (const { kind, token, place, ...example } of examples) {
+          const alike = feature.examples.filter((each) => each.kind === kind && each.token === token)
+          expect(alike[place]).toEqual({ kind, token, ...example })
+        }
       }),
     )
   })
 
-  test('begins with its statistics and top pictures, which are whole in its beginning', () => {
+  test('is summarised from its beginning: statistics, and the top pictures that are shown first', () => {
     fc.assert(
-      fc.property(anyFeature, fc.nat({ max: 3 }), (feature, more) => {
-        const top = feature.examples.filter(({ kind }) => kind === 'top')
+      fc.property(anyFeature, fc.nat({ max: 3 }), fc.nat({ max: 9 }), (feature, more, nShown) => {
+        const whole = readFeature(bytesOf(feature))
+        const top = whole.examples.filter(({ kind }) => kind === 'top')
         const end = picturesEnd({ nStatistics: featureStatistics.length, topLength: top.length + more })
-        const { statistics, data } = readFeature(bytesOf(feature).subarray(0, end))
-        expect(statistics.length).toBe(featureStatistics.length)
-        expect(data.examples.slice(0, top.length)).toEqual(top)
+        const { statistics, examples } = readSummary(bytesOf(feature).subarray(0, end), nShown)
+        expect(statistics).toEqual(whole.statistics)
+        const shownFirst = (['patch', 'cls', 'register'] as const).flatMap((token) => top.filter((each) => each.token === token))
+        expect(examples).toEqual(shownFirst.slice(0, nShown))
       }),
     )
   })
@@ -146,8 +155,8 @@ describe('the order of features', () => {
   })
 })
 
-async function pagesOf(request: Omit<FeatureListRequest, 'limit' | 'cursor'>, limit: number): Promise<StoredFeature[]> {
-  const items: StoredFeature[] = []
+async function pagesOf(request: Omit<FeatureListRequest, 'limit' | 'cursor'>, limit: number): Promise<FeatureSummary[]> {
+  const items: FeatureSummary[] = []
   for (let cursor: string | undefined; ; ) {
     const page = await catalog.features.list(set, { ...request, limit, ...(cursor !== undefined && { cursor }) })
     items.push(...page.items)
@@ -198,14 +207,16 @@ describe('the features of an SAE', () => {
   })
 
   test('show their top pictures in a list, and everything one by one', async () => {
-    const { items } = await catalog.features.list(set, { limit: WIDTH })
-    expect(items.map(({ data }) => data.examples)).toEqual(all.map(({ examples }) => examples.filter(({ kind }) => kind === 'top')))
-    expect(items[0]!.data.neighbours).toEqual([])
+    const { items } = await catalog.features.list(set, { limit: WIDTH, nExamples: 3 })
+    const topOf = ({ examples }: FeatureRecord, token: TokenKind) => examples.filter((each) => each.kind === 'top' && each.token === token)
+    const shown = all.map((feature) => [...topOf(feature, 'patch'), ...topOf(feature, 'cls')].slice(0, 3))
+    expect(items.map(({ examples }) => examples.map(withoutPlace))).toEqual(shown)
+    expect(await catalog.features.summaries(set, [7, 1000], 3)).toEqual([items[7]])
     const [seventh, dead] = await catalog.features.get(set, [7, 9, 1000])
     const { index: _, ...rest } = aFeature(7)
-    expect({ ...seventh!.statistics, ...seventh!.data }).toEqual(rest)
+    expect({ ...seventh!.statistics, ...seventh!.data, examples: seventh!.examples.map(withoutPlace) }).toEqual(rest)
     expect(dead!.statistics).toMatchObject({ density: 0, max: null })
-    expect(dead!.data.examples).toEqual([])
+    expect(dead!.examples).toEqual([])
   })
 
   test('are found by what is said of them', async () => {
@@ -263,8 +274,9 @@ describe('the features of an SAE', () => {
       examples: [...tops, ...feature.examples.filter(({ kind }) => kind !== 'top')],
     }))
     const made = await catalog.features.load(aSet({ dataset: { id: 'kinds', hash: 'k' } }), rows)
-    const [first] = (await catalog.features.list(made, { limit: 1 })).items
-    expect(first!.data.examples.filter(({ kind }) => kind === 'top')).toEqual(tops)
+    const [first] = (await catalog.features.list(made, { limit: 1, nExamples: 100 })).items
+    const byToken = (['patch', 'cls', 'register'] as const).flatMap((token) => tops.filter((each) => each.token === token))
+    expect(first!.examples.map(withoutPlace)).toEqual(byToken)
     await catalog.features.remove(made)
   })
 

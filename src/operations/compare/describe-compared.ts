@@ -11,7 +11,7 @@ export async function describeCompared(
 ): Promise<Shown[]> {
   const set = await largestSet(context.catalog, sae)
   const keys = indices.map((index) => ({ sae, index }))
-  const setOf = () => set
-  const stored = await storedFeatures(context, keys, setOf)
-  return keys.length === 0 ? [] : describeHits(context, keys, { setOf, stored, nExamples })
+  const about = { setOf: () => set, nExamples }
+  const stored = await storedFeatures(context, keys, about)
+  return keys.length === 0 ? [] : describeHits(context, keys, { ...about, stored })
 }

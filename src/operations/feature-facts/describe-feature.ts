@@ -5,15 +5,10 @@
 import type { Catalog } from '../../catalog/catalog.js'
 import type { DatasetItemRecord } from '../../catalog/datasets.js'
 import type { Explanation } from '../../catalog/explanations.js'
-import type { FeatureSetAbout, FeatureSetRecord, StoredFeature } from '../../catalog/feature-sets.js'
+import type { StoredExample } from '../../catalog/feature-codec.js'
+import type { FeatureSetAbout, FeatureSetRecord, FeatureSummary, StoredFeature } from '../../catalog/feature-sets.js'
 import { binEdges } from '../../engine/evaluation/activation-bins.js'
-import {
-  type ActivationHistogram,
-  type FeatureExample,
-  type FeatureStatistics,
-  featureStatistics,
-  type WeightedIndex,
-} from '../../engine/evaluation/feature-record.js'
+import type { ActivationHistogram, FeatureExample, WeightedIndex } from '../../engine/evaluation/feature-record.js'
 import type { ExampleAnswer, FeatureAnswer, FeatureSummaryAnswer } from '../schemas/feature.js'
 import { FeatureAddresses, imageUrl } from './feature-addresses.js'
 
@@ -31,27 +26,17 @@ export async function picturesOf(catalog: Catalog, set: FeatureSetRecord, exampl
   return { items: new Map(items.map((item) => [item.index, item])), classNames }
 }
 
-/** The top examples that a summary shows. */
-export function topExamples({ data }: StoredFeature, count: number): FeatureExample[] {
-  const rank = { patch: 0, cls: 1, register: 2 } as const
-  const top = data.examples.filter(({ kind }) => kind === 'top')
-  return top.sort((a, b) => rank[a.token] - rank[b.token] || b.score - a.score).slice(0, count)
-}
-
 export interface Described {
   readonly set: FeatureSetRecord
   readonly pictures: Pictures
 }
 
-export function summarizeFeature(
-  feature: StoredFeature,
-  { set, pictures, examples }: Described & { readonly examples: readonly FeatureExample[] },
-): FeatureSummaryAnswer {
-  const { index, statistics, explanations } = feature
-  const addresses = new FeatureAddresses(set, feature)
+export function summarizeFeature(feature: FeatureSummary, { set, pictures }: Described): FeatureSummaryAnswer {
+  const { index, statistics, examples, explanations } = feature
+  const addresses = new FeatureAddresses(set, index)
   return {
     ...{ id: `${set.saeId}/${index}`, sae: set.saeId, index, dataset: set.dataset.id },
-    statistics: describeStatistics(statistics),
+    statistics,
     explanations: explanations.map(describeExplanation),
     pictures: addresses.pictures(),
     examples: examples.map((example) => describeExample(example, { addresses, set, pictures })),
@@ -59,10 +44,10 @@ export function summarizeFeature(
 }
 
 export function describeFeature(feature: StoredFeature, { set, pictures }: Described): FeatureAnswer {
-  const { histogram, imageHistogram, examples, labels, neighbours, coactive, classEffects, wordEffects } = feature.data
+  const { histogram, imageHistogram, labels, neighbours, coactive, classEffects, wordEffects } = feature.data
   const { saeId, about } = set
   return {
-    ...summarizeFeature(feature, { set, pictures, examples }),
+    ...summarizeFeature(feature, { set, pictures }),
     histogram: describeHistogram(histogram),
     imageHistogram: describeHistogram(imageHistogram),
     labels: named(labels, about.labelNames ?? pictures.classNames),
@@ -73,17 +58,12 @@ export function describeFeature(feature: StoredFeature, { set, pictures }: Descr
   }
 }
 
-/** Statistics that an older index did not measure are not defined. */
-function describeStatistics(statistics: Partial<FeatureStatistics>): FeatureStatistics {
-  return Object.fromEntries(featureStatistics.map((name) => [name, statistics[name] ?? null])) as FeatureStatistics
-}
-
 export function describeExplanation({ id, text, author, method, score, createdAt }: Explanation) {
   return { id, text, author, method, score, createdAt: createdAt.toISOString() }
 }
 
 function describeExample(
-  example: FeatureExample,
+  example: StoredExample,
   { addresses, set, pictures }: Described & { readonly addresses: FeatureAddresses },
 ): ExampleAnswer {
   const { kind, token, score, position, item } = example

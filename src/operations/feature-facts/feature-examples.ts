@@ -32,8 +32,8 @@ export const exampleFields = {
 const Fields = Type.Object(exampleFields)
 
 /** In their order. */
-export function examplesOf({ data }: StoredFeature, { kind = 'top', token }: Static<typeof Fields> = {}): FeatureExample[] {
-  const ofKind = data.examples.filter((example) => example.kind === kind)
+export function examplesOf({ examples }: StoredFeature, { kind = 'top', token }: Static<typeof Fields> = {}): FeatureExample[] {
+  const ofKind = examples.filter((example) => example.kind === kind)
   const at = (where: TokenKind) => ofKind.filter((example) => example.token === where)
   return token ? at(token) : ((['patch', 'cls', 'register'] as const).map(at).find((examples) => examples.length > 0) ?? [])
 }

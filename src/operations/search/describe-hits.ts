@@ -2,11 +2,12 @@
  * Features that were found, as clients see them, with what an index says of them.
  */
 
-import type { FeatureSetRecord, StoredFeature } from '../../catalog/feature-sets.js'
-import { describeExplanation, picturesOf, summarizeFeature, topExamples } from '../feature-facts/describe-feature.js'
+import type { FeatureSetRecord, FeatureSummary } from '../../catalog/feature-sets.js'
+import { describeExplanation, picturesOf, summarizeFeature } from '../feature-facts/describe-feature.js'
 import type { Context } from '../operation.js'
 import type { FoundFeature } from '../schemas/search.js'
 import { groupBy } from './group-by.js'
+import { PICTURES_OF_FEATURE } from './top-pictures.js'
 
 export interface FeatureKey {
   readonly sae: string
@@ -15,17 +16,17 @@ export interface FeatureKey {
 
 export type Shown = Omit<FoundFeature, 'scores' | 'position' | 'patch'>
 
-/** What is stored of the features of a page, by SAE. */
+/** What is stored of the features of a page, by SAE: with as many top examples as are scored, or shown. */
 export async function storedFeatures(
   { catalog }: Context,
   keys: readonly FeatureKey[],
-  setOf: (sae: string) => FeatureSetRecord | undefined,
-): Promise<ReadonlyMap<string, ReadonlyMap<number, StoredFeature>>> {
+  { setOf, nExamples }: { readonly setOf: (sae: string) => FeatureSetRecord | undefined; readonly nExamples: number },
+): Promise<ReadonlyMap<string, ReadonlyMap<number, FeatureSummary>>> {
   const bySae = [...groupBy(keys, ({ sae }) => sae)]
   const found = bySae.map(async ([sae, hits]) => {
     const set = setOf(sae)
     const indices = [...new Set(hits.map(({ index }) => index))]
-    const features = set ? await catalog.features.get(set, indices) : []
+    const features = set ? await catalog.features.summaries(set, indices, Math.max(nExamples, PICTURES_OF_FEATURE)) : []
     return [sae, new Map(features.map((feature) => [feature.index, feature]))] as const
   })
   return new Map(await Promise.all(found))
@@ -37,7 +38,7 @@ export async function describeHits(
   keys: readonly FeatureKey[],
   about: {
     readonly setOf: (sae: string) => FeatureSetRecord | undefined
-    readonly stored: ReadonlyMap<string, ReadonlyMap<number, StoredFeature>>
+    readonly stored: ReadonlyMap<string, ReadonlyMap<number, FeatureSummary>>
     readonly nExamples: number
   },
 ): Promise<Shown[]> {
@@ -48,10 +49,16 @@ export async function describeHits(
     const set = about.setOf(sae)
     const features = about.stored.get(sae)!
     const missing = [...new Set(hits.map(({ index }) => index))].filter((index) => !features.has(index))
-    const examplesOf = new Map([...features].map(([index, feature]) => [index, topExamples(feature, about.nExamples)]))
-    const pictures = set && (await picturesOf(catalog, set, [...examplesOf.values()].flat()))
-    for (const [index, feature] of features) {
-      shown.set(`${sae}/${index}`, summarizeFeature(feature, { set: set!, pictures: pictures!, examples: examplesOf.get(index)! }))
+    const cut = [...features.values()].map((feature) => ({ ...feature, examples: feature.examples.slice(0, about.nExamples) }))
+    const pictures =
+      set &&
+      (await picturesOf(
+        catalog,
+        set,
+        cut.flatMap(({ examples }) => examples),
+      ))
+    for (const feature of cut) {
+      shown.set(`${sae}/${feature.index}`, summarizeFeature(feature, { set: set!, pictures: pictures! }))
     }
     const said = missing.length > 0 ? await catalog.explanations.list(sae, missing) : []
     for (const index of missing) {

@@ -5,7 +5,7 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { ModelRecord } from '../../catalog/catalog.js'
-import type { FeatureSetRecord, StoredFeature } from '../../catalog/feature-sets.js'
+import type { FeatureSetRecord, FeatureSummary } from '../../catalog/feature-sets.js'
 import type { Call, Context } from '../operation.js'
 import type { PicturesFrom } from '../schemas/search.js'
 import type { Embeddings } from './picture-embeddings.js'
@@ -49,7 +49,7 @@ export async function pictureScores(context: Context, set: FeatureSetRecord, { m
 }
 
 interface Some extends Asked {
-  readonly features: readonly StoredFeature[]
+  readonly features: readonly FeatureSummary[]
 }
 
 /** Of some features of a set, by index. */

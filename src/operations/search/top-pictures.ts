@@ -3,8 +3,7 @@
  */
 
 import { LRUCache } from 'lru-cache'
-import type { FeatureSetRecord, StoredFeature } from '../../catalog/feature-sets.js'
-import { examplesOf } from '../feature-facts/feature-examples.js'
+import type { FeatureSetRecord, FeatureSummary } from '../../catalog/feature-sets.js'
 import type { Context } from '../operation.js'
 
 export const PICTURES_OF_FEATURE = 8
@@ -27,7 +26,10 @@ export class KeptTopPictures {
     const items = new Map<number, readonly number[]>()
     let cursor: string | null | undefined
     do {
-      const page = await catalog.features.list(set, { limit: FEATURES_PER_STEP, ...(cursor && { cursor }) })
+      const page = await catalog.features.list(set, {
+        ...{ limit: FEATURES_PER_STEP, nExamples: PICTURES_OF_FEATURE },
+        ...(cursor && { cursor }),
+      })
       for (const feature of page.items) items.set(feature.index, topItems(feature))
       cursor = page.nextCursor
     } while (cursor)
@@ -38,11 +40,15 @@ export class KeptTopPictures {
 }
 
 /** Of some features. */
-export function topPicturesOf({ catalog }: Context, set: FeatureSetRecord, features: readonly StoredFeature[]): Promise<TopPictures> {
+export function topPicturesOf({ catalog }: Context, set: FeatureSetRecord, features: readonly FeatureSummary[]): Promise<TopPictures> {
   return named(catalog, set, new Map(features.map((feature) => [feature.index, topItems(feature)])))
 }
 
-const topItems = (feature: StoredFeature) => [...new Set(examplesOf(feature).map(({ item }) => item))].slice(0, PICTURES_OF_FEATURE)
+/** At tokens of one kind: scores at others are not to be compared with them. */
+function topItems({ examples }: FeatureSummary): number[] {
+  const ofOneKind = examples.filter(({ token }) => token === examples[0]!.token)
+  return ofOneKind.slice(0, PICTURES_OF_FEATURE).map(({ item }) => item)
+}
 
 /** Pictures that are not stored are left out. */
 async function named({ datasets }: Context['catalog'], { dataset }: FeatureSetRecord, items: ReadonlyMap<number, readonly number[]>) {

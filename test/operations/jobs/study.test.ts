@@ -130,11 +130,11 @@ describe('an index', () => {
     const features = await catalog.features.get(set!, [0, 1, 2, 3, 4, 5, 6, 7])
     const active = features.filter(({ statistics }) => (statistics.imageDensity ?? 0) > 0.5)
     expect(active.length).toBeGreaterThan(0)
-    for (const { statistics, data } of active) {
+    for (const { statistics, examples, data } of active) {
       expect(statistics.monosemanticity).toEqual(expect.any(Number))
       expect(data.classEffects.map(({ index }) => index).sort()).toEqual([0, 1])
       expect(data.wordEffects).toHaveLength(3)
-      const top = data.examples.filter(({ kind, token }) => kind === 'top' && token === 'patch')
+      const top = examples.filter(({ kind, token }) => kind === 'top' && token === 'patch')
       expect(top.length).toBeLessThanOrEqual(3)
       expect(top.every(({ item }) => item < N_PICTURES)).toBe(true)
     }
