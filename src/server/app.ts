@@ -5,7 +5,6 @@
 import { randomUUID } from 'node:crypto'
 import accepts from '@fastify/accepts'
 import cors from '@fastify/cors'
-import helmet from '@fastify/helmet'
 import Fastify, { type FastifyInstance, type FastifyServerOptions, LogController } from 'fastify'
 import type { Catalog } from '../catalog/catalog.js'
 import type { Config } from '../config.js'
@@ -35,6 +34,7 @@ import { metrics } from './metrics.js'
 import { describeError } from './problem.js'
 import { rateLimits } from './rate-limits.js'
 import { rest } from './rest.js'
+import { securityHeaders } from './security-headers.js'
 import { serverTiming, stampTotal } from './server-timing.js'
 
 export interface AppParts {
@@ -82,29 +82,7 @@ export async function buildApp({ host, catalog, config, logger }: AppParts): Pro
   serverTiming(app)
   errorHandler(app, { maxBodyBytes })
   const refuseOtherMethods = watchMethods(app)
-  await app.register(helmet, {
-    contentSecurityPolicy: {
-      useDefaults: false,
-      directives: {
-        defaultSrc: ["'self'"],
-        // both UIs set styles on elements; no script is inline
-        styleSrc: ["'self'", "'unsafe-inline'"],
-        imgSrc: ["'self'", 'data:', 'blob:'],
-        fontSrc: ["'self'", 'data:'],
-        workerSrc: ["'self'", 'blob:'],
-        objectSrc: ["'none'"],
-        baseUri: ["'self'"],
-        formAction: ["'self'"],
-        frameAncestors: ["'self'"],
-      },
-    },
-    // pages of other ports of this machine may show images
-    crossOriginResourcePolicy: { policy: 'same-site' },
-    crossOriginOpenerPolicy: false,
-    originAgentCluster: false,
-    // TLS, where there is any, ends before this server
-    strictTransportSecurity: false,
-  })
+  securityHeaders(app)
   await app.register(cors, {
     origin: (origin, allow) => allow(null, origin !== undefined && isLocalOrigin(origin)),
     methods: ['GET', 'HEAD', 'POST', 'DELETE'],

@@ -17,6 +17,12 @@ import { JSON_TYPE, negotiate, PNG, SVG, type TensorType, tensorTypes } from './
 import { fromQuery } from './query-values.js'
 import { pathParameters, type Route, routes } from './routes.js'
 
+/**
+ * Answers up to here are sent as they are. What goes through a stream is not freed before the whole heap is collected: each stream is
+ * reached from the one before.
+ */
+const MAX_SENT_BYTES = 2 ** 20
+
 export function rest(app: FastifyInstance, doors: Doors): void {
   const keys = new IdempotencyKeys()
   for (const route of routes) {
@@ -69,7 +75,8 @@ async function answer(route: Route, { request, reply, doors, keys }: Asked) {
 
   if (metadata.cache !== undefined) reply.header('refract-cache', metadata.cache)
   reply.type(type === JSON_TYPE ? 'application/json; charset=utf-8' : type).header('content-length', byteLength)
-  return reply.send(Array.isArray(chunks) && chunks.length === 1 ? chunks[0] : Readable.from(chunks, { objectMode: false }))
+  const isSent = Array.isArray(chunks) && byteLength <= MAX_SENT_BYTES
+  return reply.send(isSent ? Buffer.concat(chunks) : Readable.from(chunks, { objectMode: false }))
 }
 
 function offered({ tensors, table, plot, picture, file, download }: Route) {
