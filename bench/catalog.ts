@@ -43,7 +43,8 @@ await withServer(
     const targets: Readonly<Record<string, number>> = { 'GraphQL: an SAE with 50 features with 8 examples each': 30 }
     const rows: Row[] = []
     for (const [what, one] of Object.entries(ask)) {
-      for (let warmUp = 0; warmUp < 50; warmUp++) await one()
+      // as in a server that has been running: code that is compiled late is compiled
+      for (const end = performance.now() + seconds * 1000; performance.now() < end; ) await one()
       const times: number[] = []
       for (const end = performance.now() + seconds * 1000; performance.now() < end; ) {
         const began = performance.now()

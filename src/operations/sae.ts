@@ -65,9 +65,22 @@ function headlineOf(name: Parameters<typeof headlineValue>[0], metrics: readonly
 
 function describeMetricValue(record: MetricRecord): MetricValueAnswer {
   const { metric, version, value, low, high, flags, source, dataset, n, seed, dtype, backend, codeVersion, measuredAt } = record
-  const bounds = { ...(low !== undefined && { low }), ...(high !== undefined && { high }) }
-  const circumstances = { n, seed, dtype, backend, codeVersion, measuredAt: measuredAt?.toISOString() ?? null }
-  return { metric, version, value, ...bounds, flags: [...flags], source, dataset, ...circumstances }
+  return {
+    metric,
+    version,
+    value,
+    ...(low !== undefined && { low }),
+    ...(high !== undefined && { high }),
+    flags: [...flags],
+    source,
+    dataset,
+    n,
+    seed,
+    dtype,
+    backend,
+    codeVersion,
+    measuredAt: measuredAt?.toISOString() ?? null,
+  }
 }
 
 function describeFeatureSet({ dataset, width, about, seed, dtype, backend, codeVersion, measuredAt }: FeatureSetRecord) {
