@@ -27,7 +27,7 @@ export interface ServedModel {
  */
 export async function withServer<T>(
   body: (served: ServedModel) => Promise<T>,
-  { saes = {}, prepare }: { readonly saes?: Readonly<Record<string, string>>; readonly prepare?: (dataDir: string) => Promise<void> } = {},
+  { saes = {}, prepare }: { readonly saes?: Readonly<Record<string, string>>; readonly prepare?: (dataDir: string) => void } = {},
 ): Promise<T> {
   const dataDir = fs.mkdtempSync(path.join(sharedFolder(), 'data-'))
   const env = { ...process.env, ...serverEnvironment(), DATA_DIR: dataDir, PORT: '0', HOST: '127.0.0.1', DATABASE_URL: '' }
@@ -35,7 +35,7 @@ export async function withServer<T>(
   try {
     runCommand(['import', modelFolder(sharedFolder()), '--id', model], env)
     for (const [id, folder] of Object.entries(saes)) runCommand(['import', folder, '--id', id, '--model', model], env)
-    await prepare?.(dataDir)
+    prepare?.(dataDir)
     const server = start(env)
     try {
       return await body({ origin: await whenReady(server), pid: server.pid!, dataDir, model })
