@@ -22,6 +22,7 @@ import {
   type TokenKind,
   type WeightedIndex,
 } from '../engine/evaluation/feature-record.js'
+import { Prisma } from '../generated/prisma/client.js'
 
 const VERSION = 1
 const EXAMPLE_BYTES = 11
@@ -50,9 +51,10 @@ export interface StoredExample extends FeatureExample {
   readonly place: number
 }
 
-/** Where the top pictures of a row end, at most. */
-export function picturesEnd({ nStatistics, topLength }: { readonly nStatistics: number; readonly topLength: number }): number {
-  return HEADER_BYTES + 4 * nStatistics + topLength * EXAMPLE_BYTES
+/** The beginning of a row in SQL, which `readSummary` reads: up to where its top pictures end, as its header says. */
+export function summaryOf(row: Prisma.Sql, nStatistics: number): Prisma.Sql {
+  const nTop = Prisma.sql`(get_byte(${row}, ${LENGTHS_AT}::int) + 256 * get_byte(${row}, ${LENGTHS_AT + 1}::int))`
+  return Prisma.sql`substring(${row} from 1 for ${HEADER_BYTES + 4 * nStatistics}::int + ${EXAMPLE_BYTES}::int * ${nTop})`
 }
 
 /** Bytes of a row. */
@@ -122,7 +124,7 @@ export interface StoredRow extends StoredSummary {
 /** Top examples are shown in this order of tokens, the largest scores of each first. */
 const shownTokens = ['patch', 'cls', 'register'] as const satisfies readonly TokenKind[]
 
-/** Those of the top examples that are shown first. @param bytes  a row, or its beginning up to `picturesEnd` */
+/** Those of the top examples that are shown first. @param bytes  a row, or the `summaryOf` it */
 export function readSummary(bytes: Uint8Array, nShown: number): StoredSummary {
   const view = viewOf(bytes)
   const examples: StoredExample[] = []

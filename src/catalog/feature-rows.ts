@@ -2,10 +2,10 @@
  * Features as rows: what is looked at one by one, with what is said of it.
  */
 
-import { type FeatureStatistic, type FeatureStatistics, featureStatistics, tokenKinds } from '../engine/evaluation/feature-record.js'
+import { type FeatureStatistic, type FeatureStatistics, featureStatistics } from '../engine/evaluation/feature-record.js'
 import { Prisma, type PrismaClient } from '../generated/prisma/client.js'
 import type { Explanation } from './explanations.js'
-import { picturesEnd, readFeature, readSummary } from './feature-codec.js'
+import { readFeature, readSummary, summaryOf } from './feature-codec.js'
 import type { FeatureSetRecord, FeatureSummary, StoredFeature } from './feature-sets.js'
 
 /** In the order of `indices`. One statement. */
@@ -23,8 +23,7 @@ export async function summariesAt(
   set: FeatureSetRecord,
   { indices, nExamples }: { readonly indices: readonly number[]; readonly nExamples: number },
 ): Promise<FeatureSummary[]> {
-  const end = picturesEnd({ nStatistics: set.statistics.length, topLength: set.about.topLength * tokenKinds.length })
-  const rows = await rowsAt(prisma, set, { indices, data: Prisma.sql`substring(f.data from 1 for ${end}::int)` })
+  const rows = await rowsAt(prisma, set, { indices, data: summaryOf(Prisma.sql`f.data`, set.statistics.length) })
   return rows.map(({ index, data, explanations }) => {
     const { statistics, examples } = readSummary(data, nExamples)
     return { index, statistics: statisticsOf(set, statistics), examples, explanations }

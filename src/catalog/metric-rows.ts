@@ -53,7 +53,10 @@ export function metricRecordOf(row: MetricRow): MetricRecord {
 }
 
 /** Of several SAEs, each in the order of `MetricCatalog.list`: hundreds of rows, for which Prisma's own way takes twice as long. */
-export async function metricsOfSaes(prisma: PrismaClient, saeIds: readonly string[]): Promise<ReadonlyMap<string, readonly MetricRecord[]>> {
+export async function metricsOfSaes(
+  prisma: PrismaClient,
+  saeIds: readonly string[],
+): Promise<ReadonlyMap<string, readonly MetricRecord[]>> {
   const rows = await prisma.$queryRaw<MetricRow[]>`
     select sae_id as "saeId", metric, version, source, value, low, high, flags, dataset_id as "datasetId", dataset_hash as "datasetHash",
       n, seed, dtype, backend, code_version as "codeVersion", measured_at as "measuredAt"

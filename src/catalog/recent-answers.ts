@@ -6,7 +6,7 @@
 import { LRUCache } from 'lru-cache'
 
 const BELIEVED_MS = 1000
-const MAX_ANSWERS = 64
+const MAX_ANSWERS = 512
 
 export class RecentAnswers<T extends object> {
   readonly #find: (id: string) => Promise<T | undefined>
