@@ -47,7 +47,7 @@ async function picturesOf(name: string): Promise<string[]> {
     const files = lines.map((line) => JSON.parse(line) as { file: string; label: string }).filter(({ label }) => label === name)
     const stored = files
       .slice(0, IMAGES)
-      .map(async ({ file }) => ({ bytes: await read(file), format: 'png', width: 64, height: 64 }) as const)
+      .map(async ({ file }) => ({ bytes: await read(file), format: 'webp', width: 64, height: 64 }) as const)
     return [...(await server.catalog.images.putAll(await Promise.all(stored)))]
   } finally {
     await source.close()

@@ -3,9 +3,10 @@
  * side, and under them what the marks mean.
  */
 
-import sharp from 'sharp'
+import sharp, { type Sharp } from 'sharp'
 import { fittingText, textSize, writeText } from './bitmap-letters.js'
 import { place, whiteCanvas } from './canvas.js'
+import { cutOut } from './cut-out.js'
 import { type ImageLimits, inspectHeader } from './decode.js'
 import { clsRoom, type Drawer } from './draw-heatmap.js'
 import { arranged, type Captioned, letterScale } from './draw-panels.js'
@@ -88,15 +89,17 @@ async function marksOf(
   return marks
 }
 
-/** A picture within a square, RGBA. */
+/** A picture within a square, RGBA, without its white ground. */
 async function small(file: Uint8Array, side: number, limits: ImageLimits): Promise<Pixels> {
   await inspectHeader(file, limits)
-  const { data, info } = await sharp(file, { limitInputPixels: false, failOn: 'truncated' })
-    .resize({ width: side, height: side, fit: 'inside' })
-    .toColourspace('srgb')
-    .ensureAlpha()
-    .raw()
-    .toBuffer({ resolveWithObject: true })
+  // cut while it is larger, so that its outline is smooth
+  const larger = sharp(file, { limitInputPixels: false, failOn: 'truncated' }).resize({ width: 4 * side, height: 4 * side, fit: 'inside' })
+  const { data, width, height } = cutOut(await rgba(larger.toColourspace('srgb').ensureAlpha()))
+  return rgba(sharp(data, { raw: { width, height, channels: 4 } }).resize({ width: side, height: side, fit: 'inside' }))
+}
+
+async function rgba(image: Sharp): Promise<Pixels> {
+  const { data, info } = await image.raw().toBuffer({ resolveWithObject: true })
   return { width: info.width, height: info.height, channels: 4, data }
 }
 
