@@ -4,6 +4,7 @@
 
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { ByteStream } from '../engine/io/zip-writer.js'
 import type { Download } from '../operations/download.js'
 import type { DrawnFile } from '../operations/drawn/drawn-file.js'
 import { fixedLimits } from '../operations/limits.js'
@@ -17,11 +18,8 @@ import { JSON_TYPE, negotiate, PNG, SVG, type TensorType, tensorTypes } from './
 import { fromQuery } from './query-values.js'
 import { pathParameters, type Route, routes } from './routes.js'
 
-/**
- * Answers up to here are sent as they are. What goes through a stream is not freed before the whole heap is collected: each stream is
- * reached from the one before.
- */
-const MAX_SENT_BYTES = 2 ** 20
+/** Pieces of an answer up to here are joined. */
+const MAX_JOINED_BYTES = 2 ** 20
 
 export function rest(app: FastifyInstance, doors: Doors): void {
   const keys = new IdempotencyKeys()
@@ -75,8 +73,17 @@ async function answer(route: Route, { request, reply, doors, keys }: Asked) {
 
   if (metadata.cache !== undefined) reply.header('refract-cache', metadata.cache)
   reply.type(type === JSON_TYPE ? 'application/json; charset=utf-8' : type).header('content-length', byteLength)
-  const isSent = Array.isArray(chunks) && byteLength <= MAX_SENT_BYTES
-  return reply.send(isSent ? Buffer.concat(chunks) : Readable.from(chunks, { objectMode: false }))
+  return reply.send(bodyOf(chunks, byteLength))
+}
+
+/**
+ * What goes through a stream is not freed before the whole heap is collected, since each stream is reached from the one before; so only what
+ * is large does.
+ */
+function bodyOf(chunks: ByteStream['chunks'], byteLength: number): Uint8Array | Readable {
+  if (!Array.isArray(chunks)) return Readable.from(chunks, { objectMode: false })
+  if (chunks.length === 1) return chunks[0]
+  return byteLength <= MAX_JOINED_BYTES ? Buffer.concat(chunks) : Readable.from(chunks, { objectMode: false })
 }
 
 function offered({ tensors, table, plot, picture, file, download }: Route) {
