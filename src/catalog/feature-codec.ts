@@ -121,8 +121,8 @@ export interface StoredRow extends StoredSummary {
   readonly data: FeatureData
 }
 
-/** Top examples are shown in this order of tokens, the largest scores of each first. */
-const shownTokens = ['patch', 'cls', 'register'] as const satisfies readonly TokenKind[]
+/** Examples are shown in this order of tokens; of the top ones, the largest scores of each come first. */
+export const shownTokens = ['patch', 'cls', 'register'] as const satisfies readonly TokenKind[]
 
 /** Those of the top examples that are shown first. @param bytes  a row, or the `summaryOf` it */
 export function readSummary(bytes: Uint8Array, nShown: number): StoredSummary {

@@ -3,6 +3,7 @@
  */
 
 import { type Static, Type } from 'typebox'
+import { shownTokens } from '../../catalog/feature-codec.js'
 import type { FeatureSetRecord, StoredFeature } from '../../catalog/feature-sets.js'
 import { EngineError } from '../../engine/errors.js'
 import { exampleKinds, type FeatureExample, type TokenKind, tokenKinds } from '../../engine/evaluation/feature-record.js'
@@ -35,7 +36,7 @@ const Fields = Type.Object(exampleFields)
 export function examplesOf({ examples }: StoredFeature, { kind = 'top', token }: Static<typeof Fields> = {}): FeatureExample[] {
   const ofKind = examples.filter((example) => example.kind === kind)
   const at = (where: TokenKind) => ofKind.filter((example) => example.token === where)
-  return token ? at(token) : ((['patch', 'cls', 'register'] as const).map(at).find((examples) => examples.length > 0) ?? [])
+  return token ? at(token) : (shownTokens.map(at).find((examples) => examples.length > 0) ?? [])
 }
 
 /** @throws INPUT_INVALID of a number beyond the last */
